@@ -1,0 +1,288 @@
+"""Configuration: the top-level schema, building objects from nodes, a run's saved config.
+
+Light on purpose: `run.py --help` and `--cfg job` import this file, so it imports no torch.
+"""
+
+from __future__ import annotations
+
+import difflib
+import inspect
+import json
+import re
+from collections.abc import Iterator
+from dataclasses import dataclass, field, fields
+from functools import cache
+from pathlib import Path
+from types import UnionType
+from typing import Any, Union, get_args, get_origin, get_type_hints
+
+import yaml
+from hydra.core.config_store import ConfigStore
+from hydra.utils import get_object, instantiate
+from omegaconf import MISSING, DictConfig, ListConfig, OmegaConf
+
+from mmreward.errors import UserError
+
+ROOT = Path(__file__).resolve().parents[2]
+CONF = ROOT / "conf"
+
+
+@dataclass
+class DataConfig:
+    """Every key of `data`."""
+
+    source: Any = MISSING
+    batch_size: int = MISSING
+    eval_batch_size: int = MISSING
+    num_workers: int = MISSING
+    images: str = MISSING
+    prompt_template: str | None = None
+    on_bad_record: str = MISSING
+    max_length: int | None = None
+
+
+@dataclass
+class EvaluationConfig:
+    """Every key of `evaluation`."""
+
+    conditions: list[str] = MISSING
+    batch_size: int = MISSING
+
+
+@dataclass
+class TrainConfig:
+    """Every top-level key of a training run; Hydra rejects any other and any wrong type."""
+
+    task: Any = MISSING
+    seed: int = MISSING
+    layout: str = MISSING
+    resume: str | None = None
+    init_from: str | None = None
+    model: Any = MISSING
+    loss: Any = MISSING
+    data: DataConfig = field(default_factory=DataConfig)
+    optimizer: Any = MISSING
+    scheduler: Any = MISSING
+    trainer: Any = MISSING
+    checkpoint: Any = MISSING
+    early_stopping: Any = MISSING
+    evaluation: EvaluationConfig = field(default_factory=EvaluationConfig)
+    tracking: Any = MISSING
+    # Which option of each group was chosen; filled in by the run, for names and tables.
+    choices: Any = None
+
+
+@dataclass
+class EvaluateConfig:
+    """Every top-level key of an evaluation. The model and its data come from the run folder,
+    so there is no `model` here that could disagree with it."""
+
+    task: Any = MISSING
+    run: str = MISSING
+    evaluation: EvaluationConfig = field(default_factory=EvaluationConfig)
+
+
+@dataclass
+class CompareConfig:
+    """Every top-level key of a comparison."""
+
+    task: Any = MISSING
+    runs: list[str] = MISSING
+    tables: list[str] = MISSING
+
+
+@dataclass
+class AuditConfig:
+    """Every top-level key of an audit."""
+
+    task: Any = MISSING
+    data: DataConfig = field(default_factory=DataConfig)
+    against: Any = None
+    max_records: int | None = MISSING
+
+
+def register_schemas() -> None:
+    """Makes the schemas known to Hydra as `schema/train`, `schema/evaluate` and so on."""
+    store = ConfigStore.instance()
+    store.store(group="schema", name="train", node=TrainConfig, package="_global_")
+    store.store(group="schema", name="evaluate", node=EvaluateConfig, package="_global_")
+    store.store(group="schema", name="compare", node=CompareConfig, package="_global_")
+    store.store(group="schema", name="audit", node=AuditConfig, package="_global_")
+
+
+def register_resolvers() -> None:
+    """The one resolver: a resumed run stays in its folder, any other gets a fresh one."""
+
+    def run_folder(resume: str | None, fresh: str) -> str:
+        return "." if resume else fresh
+
+    OmegaConf.register_new_resolver("run_folder", run_folder, replace=True)
+
+
+@cache
+def allowed_targets() -> frozenset[str]:
+    """Exact dotted names that `build` may call: those that the shipped conf/ names.
+
+    A configuration travels with checkpoints, so a `_target_` is code somebody else may have
+    written. Whole names and not prefixes: `torch.` would admit `torch.load`.
+    """
+    pattern = re.compile(r"^\s*_target_:\s*[\"']?([\w.]+)", re.MULTILINE)
+    names: set[str] = set()
+    for path in sorted(CONF.rglob("*.yaml")):
+        names.update(pattern.findall(path.read_text()))
+    return frozenset(names)
+
+
+def _targets(node: Any, key: str) -> Iterator[tuple[str, DictConfig]]:
+    """Every node with a `_target_` in `node`, nested ones too, with its dotted key."""
+    if isinstance(node, DictConfig):
+        if "_target_" in node:
+            yield key, node
+        for name in node:
+            yield from _targets(node[name], f"{key}.{name!s}")
+    elif isinstance(node, ListConfig):
+        for number, item in enumerate(node):
+            yield from _targets(item, f"{key}[{number}]")
+
+
+def build(node: Any, key: str, **late: Any) -> Any:
+    """The object a config node describes.
+
+    node: a node with `_target_` (nested ones are built as well), or None, which gives None
+    key:  its dotted name in the configuration, for messages
+    late: arguments known only now
+
+    Raises UserError for a target outside `allowed_targets`, an argument the target does not
+    take, a value of the wrong type and whatever the target itself refuses as a ValueError.
+    """
+    if node is None:
+        return None
+    node = node if isinstance(node, DictConfig) else OmegaConf.create(node)
+    found = list(_targets(node, key))
+    for where, child in found:
+        if child["_target_"] not in allowed_targets():
+            raise UserError(
+                f"{where}._target_={child['_target_']} is not one of the classes that conf/ "
+                "names; add a yaml for it if it is yours, do not build it if it is a stranger's"
+            )
+    for where, child in found:
+        _check_arguments(get_object(child["_target_"]), child, where)
+    try:
+        return instantiate(node, **late)
+    except Exception as error:
+        cause = error.__cause__ or error
+        if isinstance(cause, UserError):
+            raise cause from None
+        # Lightning's MisconfigurationException is none of the built-in kinds.
+        named = type(cause).__name__ == "MisconfigurationException"
+        if named or isinstance(cause, ValueError | TypeError | OSError):
+            raise UserError(f"{key} could not be built: {cause}") from error
+        raise
+
+
+def _check_arguments(target: Any, node: DictConfig, key: str) -> None:
+    """Names and plain types of the arguments, before anything is built."""
+    parameters = inspect.signature(target).parameters
+    function = vars(target).get("__init__", target) if isinstance(target, type) else target
+    try:
+        hints = get_type_hints(function)
+    except (NameError, TypeError):  # names that only type checkers import
+        hints = {}
+    if any(p.kind is p.VAR_KEYWORD for p in parameters.values()):
+        return
+    for name in node:
+        if str(name).startswith("_"):
+            continue
+        if name not in parameters:
+            close = difflib.get_close_matches(str(name), parameters, n=1)
+            hint = f"; did you mean {key}.{close[0]}?" if close else ""
+            raise UserError(f"{key}.{name!s} is not an option of {node['_target_']}{hint}")
+        kinds = _plain_types(hints.get(str(name)))
+        if kinds and not isinstance(node[name], kinds):
+            names = " or ".join("null" if k is type(None) else k.__name__ for k in kinds)
+            raise UserError(f"{key}.{name!s}={node[name]!r} should be of type {names}")
+
+
+def _plain_types(hint: Any) -> tuple[type, ...]:
+    """What isinstance may check of an annotation; nothing for any that is not all plain types."""
+    parts = get_args(hint) if get_origin(hint) in (Union, UnionType) else (hint,)
+    if not all(part in (int, float, bool, str, type(None)) for part in parts):
+        return ()
+    return (*parts, int) if float in parts and int not in parts else parts
+
+
+def check_keys(cfg: DictConfig) -> None:
+    """Refuses what can be seen at once: top-level keys the task does not have (Hydra lets
+    `+key=value` add any), keys without a value, run folders that are none."""
+    schema: Any = OmegaConf.get_type(cfg)
+    known = {f.name for f in fields(schema)}
+    unknown = sorted(str(key) for key in set(cfg) - known)
+    if unknown:
+        raise UserError(
+            f"{unknown[0]} is not a key of this task; it has {', '.join(sorted(known))}"
+        )
+    missing = sorted(OmegaConf.missing_keys(cfg))
+    if missing:
+        raise UserError(f"{missing[0]} must be given: add {missing[0]}=… to the command line")
+    for key in ("run", "resume", "init_from"):  # before seconds of imports
+        if cfg.get(key):
+            load_run_config(cfg[key], key)
+
+
+# Lines of Hydra's and OmegaConf's messages that say nothing to a user.
+_NOISE = re.compile(
+    "object_type=|reference_type=|Config search path|provider=|To append to your|Set the env"
+)
+
+
+def one_sentence(error: Exception) -> str:
+    """What an error has to say, on one line, with the way out where the libraries leave it out."""
+    if isinstance(error, UserError):
+        return str(error)
+    missing = re.match(r"Could not override '([^']+)'", str(error))
+    if missing:
+        return (
+            f"{missing.group(1)} is neither a key nor a group of this task; python run.py "
+            "--cfg job lists the keys, --help the groups"
+        )
+    # Hydra says which override failed, the cause says why.
+    said = f"{error}\n{error.__cause__ or ''}"
+    lines = [line.strip() for line in said.splitlines()]
+    text = " ".join(line for line in lines if line and not _NOISE.match(line))
+    options = re.search(r"Available options in '[^']*': (.*)", text)
+    if options:
+        return text.replace(options.group(1), ", ".join(options.group(1).split()))
+    return text
+
+
+def save_config(cfg: DictConfig, path: Path) -> None:
+    """Writes the resolved configuration: plain values, nothing left to interpolate."""
+    path.write_text(OmegaConf.to_yaml(cfg, resolve=True))
+
+
+def load_run_config(run: str | Path, key: str = "run") -> tuple[Path, DictConfig]:
+    """(folder, configuration) of a finished or interrupted run.
+
+    Raises UserError if the folder does not exist or holds no run.
+    """
+    folder = Path(run)
+    if not folder.is_dir():
+        raise UserError(f"{key}={run} does not exist; give the folder that a training run printed")
+    path = folder / "config.yaml"
+    if not path.is_file():
+        raise UserError(f"{key}={run} is not a run folder: it has no config.yaml")
+    return folder, plain_config(yaml.safe_load(path.read_text()), path)
+
+
+def plain_config(content: Any, path: Path) -> DictConfig:
+    """A configuration read from a file that may be a stranger's.
+
+    Raises UserError if it is none or holds an interpolation: what we save has none left, and
+    `${oc.env:…}` in somebody else's would read this machine's environment.
+    """
+    cfg = OmegaConf.create(content) if isinstance(content, dict) else None
+    if not isinstance(cfg, DictConfig):
+        raise UserError(f"{path} does not hold a configuration")
+    if "${" in json.dumps(OmegaConf.to_container(cfg, resolve=False)):
+        raise UserError(f"{path} holds an interpolation (${{…}}), which no saved run does")
+    return cfg
