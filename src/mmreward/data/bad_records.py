@@ -1,0 +1,66 @@
+"""Rows that cannot be used: stop at them, or leave them out and say so."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+
+from mmreward.errors import UserError
+from mmreward.records import RecordError
+
+FILE = "bad_records.jsonl"
+POLICIES = ("error", "skip")
+
+
+@dataclass(frozen=True)
+class BadRecord:
+    """where: file and row, or the record's id; reason: why it cannot be used."""
+
+    where: str
+    reason: str
+
+
+def check_policy(on_bad_record: str) -> str:
+    """`on_bad_record` if there is such a policy, else UserError."""
+    if on_bad_record not in POLICIES:
+        raise UserError(
+            f"data.on_bad_record={on_bad_record} should be error, to stop at a bad row, or skip, "
+            "to leave it out"
+        )
+    return on_bad_record
+
+
+def refuse(bad: Sequence[BadRecord], rows: int) -> None:
+    """RecordError that names the first of `bad`, if there is one, and counts the others."""
+    if bad:
+        others = f" ({len(bad)} of {rows} rows are bad)" if len(bad) > 1 else ""
+        raise RecordError(
+            f"{bad[0].where}: {bad[0].reason}{others}; put it right, or leave bad rows out with "
+            "data.on_bad_record=skip"
+        )
+
+
+def write_bad_records(folder: Path, bad: Sequence[BadRecord]) -> str:
+    """Adds those that are not there yet to bad_records.jsonl of a run folder.
+
+    Returns one line for the screen, empty if the file would be.
+    """
+    path = folder / FILE
+    known = read_bad_records(folder)
+    new = [one for one in dict.fromkeys(bad) if one not in known]
+    if new:
+        with path.open("a") as file:
+            file.writelines(json.dumps(asdict(one)) + "\n" for one in new)
+    total = len(known) + len(new)
+    return f"left out: {total:,} bad records, listed with reasons in {path}" if total else ""
+
+
+def read_bad_records(folder: Path) -> list[BadRecord]:
+    """What bad_records.jsonl of a run folder lists, each once; nothing if there is no such file."""
+    path = folder / FILE
+    if not path.is_file():
+        return []
+    rows = [BadRecord(**json.loads(line)) for line in path.read_text().splitlines()]
+    return list(dict.fromkeys(rows))

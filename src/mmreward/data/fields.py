@@ -1,0 +1,239 @@
+"""A row of somebody's table -> Record: column names, turns, image placeholders, ranks."""
+
+from __future__ import annotations
+
+import math
+import re
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from mmreward.data.images import ImageReader
+from mmreward.data.placing import Part, place_images, split_placeholders
+from mmreward.errors import UserError
+from mmreward.records import Record, RecordError, Response
+
+# Field of a record -> its column where the settings name no other.
+COLUMNS: dict[str, str | None] = {
+    "id": "id",
+    "prompt": "query",
+    "messages": "messages",
+    "image": "image",
+    "responses": "response",
+    "ranks": "human_ranking",
+    "scores": None,
+    "pairs": "pairs",
+    "chosen": "chosen",
+    "rejected": "rejected",
+    "score_chosen": "score_chosen",
+    "score_rejected": "score_rejected",
+    "category": "category",
+    "group": "group",
+}
+# Without these a row is bad; without any of the others it would only say less than it could.
+NEEDED = ("prompt", "messages", "responses", "ranks", "chosen", "rejected")
+ROLES = ("system", "user", "assistant")
+
+# Somebody wrote str(answer) where answer.text was meant.
+_OBJECT_REPR = re.compile(r"\s*<[\w.]+ object at 0x[0-9a-fA-F]+>\s*")
+
+
+class Fields:
+    """Reads rows of one layout.
+
+    columns: field of a record -> column, for those that differ from `COLUMNS`; None for a field
+             that is not to be read even if its column is there
+
+    The prompt is text, or a list of turns; `messages`, a list of {"role", "content"} turns that
+    ends with the user's, takes precedence. Content is text or a list of parts: text,
+    {"type": "text", "text": …}, {"type": "image"} for the row's next image, or the same with the
+    image itself under "image". The answers are `responses` with `ranks` (0 best, equal ranks are
+    a tie), or `chosen` and `rejected`, each text or a list of turns that ends with the answer and
+    agrees with the other up to it. Scores (higher is better) only give a pair its margin, but
+    equal `score_chosen` and `score_rejected` make a tie.
+
+    Literal <image>, <image 2>, <image_1>, <image1> in user turns stand for the row's images, in
+    order or by number. There must be exactly as many as images, or none: then the images go
+    before the text of the first user turn.
+    """
+
+    def __init__(self, columns: Mapping[str, str | None], images: ImageReader) -> None:
+        unknown = sorted(set(columns) - set(COLUMNS))
+        if unknown:
+            raise UserError(
+                f"data.source.columns.{unknown[0]} is not a field; the fields are "
+                f"{', '.join(COLUMNS)}"
+            )
+        self.columns = {**COLUMNS, **columns}
+        self.images = images
+        self.seen: set[str] = set()
+
+    def unread(self) -> list[str]:
+        """Columns of the rows read so far that no field names."""
+        return sorted(self.seen - {name for name in self.columns.values() if name})
+
+    def check_columns(self) -> None:
+        """UserError if an optional column that the settings name was in no row read so far."""
+        for field, name in self.columns.items():
+            renamed = name and name != COLUMNS[field] and field not in NEEDED
+            if renamed and self.seen and name not in self.seen:
+                raise UserError(
+                    f"data.source.columns.{field}={name} names a column that no row has; the "
+                    f"rows have {', '.join(sorted(self.seen))}"
+                )
+
+    def record(self, row: Mapping[str, Any]) -> Record:
+        """The row's record. Raises RecordError, without file and row."""
+        self.seen.update(row)
+        cells = {field: row.get(name) if name else None for field, name in self.columns.items()}
+        if row.get("video"):
+            raise RecordError("it holds a video, which no model here reads")
+        context, responses = self._answers(cells)
+        turns = self._turns(cells, context)
+        messages, media = place_images(turns, self.images.read(cells["image"]))
+        return Record(
+            messages=messages,
+            responses=responses,
+            media=media,
+            judged=_pairs(cells["pairs"], responses),
+            source_id=_label(cells["id"]),
+            category=_label(cells["category"]),
+            group=_label(cells["group"]),
+        )
+
+    # -- answers ---------------------------------------------------------------------------
+
+    def _answers(self, cells: Mapping[str, Any]) -> tuple[list[Any], tuple[Response, ...]]:
+        """(turns that the answers themselves carry before them, the answers)."""
+        if cells["responses"] is not None:
+            return [], _ranked(cells["responses"], cells["ranks"], cells["scores"])
+        if cells["chosen"] is None or cells["rejected"] is None:
+            names = [self.columns[field] for field in ("responses", "chosen", "rejected")]
+            raise RecordError(
+                f"it has no answers: neither {names[0]} nor both {names[1]} and {names[2]}"
+            )
+        context, chosen = _last_turn(cells["chosen"], "chosen")
+        other, rejected = _last_turn(cells["rejected"], "rejected")
+        if context != other:
+            raise RecordError("chosen and rejected differ before their last turn")
+        scores = [cells["score_chosen"], cells["score_rejected"]]
+        if None in scores:
+            return context, _ranked([chosen, rejected], [0, 1], None)
+        ranks = [0, 0] if scores[0] == scores[1] else [0, 1]
+        return context, _ranked([chosen, rejected], ranks, scores)
+
+    # -- turns -----------------------------------------------------------------------------
+
+    def _turns(self, cells: Mapping[str, Any], context: list[Any]) -> list[tuple[str, list[Part]]]:
+        prompt = cells["messages"] or context or cells["prompt"]
+        if prompt is None:
+            raise RecordError(
+                f"it has no prompt: neither {self.columns['prompt']} nor {self.columns['messages']}"
+            )
+        if isinstance(prompt, str):
+            return [("user", split_placeholders(text_of(prompt, "the prompt")))]
+        if not isinstance(prompt, Sequence) or not prompt:
+            raise RecordError(f"the prompt should be text or turns, not {_kind(prompt)}")
+        return [self._turn(number, turn) for number, turn in enumerate(prompt)]
+
+    def _turn(self, number: int, turn: Any) -> tuple[str, list[Part]]:
+        if not isinstance(turn, Mapping) or "role" not in turn or "content" not in turn:
+            raise RecordError(f"turn {number} is not a role with content")
+        role, content = turn["role"], turn["content"]
+        if role not in ROLES:
+            raise RecordError(f"turn {number} has the role {role!r}, not one of {', '.join(ROLES)}")
+        parts: list[Part] = []
+        for part in content if isinstance(content, list) else [content]:
+            kind = part.get("type") if isinstance(part, Mapping) else "text"
+            if kind == "image":
+                parts += self.images.read(part.get("image")) or [("",)]
+            elif kind == "text":
+                text = part["text"] if isinstance(part, Mapping) else part
+                text = text_of(text, f"turn {number}")
+                parts += split_placeholders(text) if role == "user" else [text]
+            else:
+                raise RecordError(f"turn {number} holds a part of type {kind!r}, not text or image")
+        return role, parts
+
+
+def text_of(value: Any, what: str) -> str:
+    """`value` if it is text that can be written as UTF-8, else RecordError naming `what`."""
+    if not isinstance(value, str):
+        raise RecordError(f"{what} should be text, not {_kind(value)}")
+    try:
+        value.encode()
+    except UnicodeEncodeError:
+        raise RecordError(f"{what} holds half a character (a lone UTF-16 surrogate)") from None
+    return value
+
+
+def answer_of(value: Any, number: int) -> str:
+    """An answer, exactly as given; RecordError if it is not the text of one."""
+    text = text_of(value, f"answer {number}")
+    if _OBJECT_REPR.fullmatch(text):
+        raise RecordError(f"answer {number} is the name of an object, not text ({text.strip()})")
+    return text
+
+
+def _ranked(answers: Any, ranks: Any, scores: Any) -> tuple[Response, ...]:
+    if not isinstance(answers, list | tuple):
+        raise RecordError(f"the answers should be a list, not {_kind(answers)}")
+    for name, values in (("ranks", ranks), ("scores", scores)):
+        if values is None and name == "scores":
+            continue
+        if not isinstance(values, list | tuple) or len(values) != len(answers):
+            given = len(values) if isinstance(values, list | tuple) else _kind(values)
+            raise RecordError(f"{len(answers)} answers need as many {name}, not {given}")
+    if any(not isinstance(rank, int) or isinstance(rank, bool) for rank in ranks):
+        raise RecordError(f"the ranks should be whole numbers, 0 for the best, not {list(ranks)}")
+    if scores is not None and not all(_is_number(score) for score in scores):
+        raise RecordError(f"the scores should be finite numbers, not {list(scores)}")
+    return tuple(
+        Response(answer_of(text, n), ranks[n], None if scores is None else float(scores[n]))
+        for n, text in enumerate(answers)
+    )
+
+
+def _pairs(cell: Any, responses: Sequence[Response]) -> tuple[tuple[int, int], ...] | None:
+    """(better, worse) pairs; they may leave some out but not speak against the ranks."""
+    if cell is None:
+        return None
+    try:
+        pairs = tuple((int(better), int(worse)) for better, worse in cell)
+        against = [(i, j) for i, j in pairs if responses[i].rank >= responses[j].rank]
+    except (TypeError, ValueError):
+        raise RecordError(f"pairs should be a list of [better, worse], not {cell}") from None
+    except IndexError:
+        against = []  # Record says which answer does not exist
+    if against:
+        raise RecordError(f"pair {list(against[0])} does not agree with the ranks")
+    return pairs
+
+
+def _last_turn(cell: Any, name: str) -> tuple[list[Any], Any]:
+    """(the turns before, the answer) of an answer given as text, a turn or a conversation."""
+    if isinstance(cell, Mapping):
+        cell = [cell]
+    if not isinstance(cell, list):
+        return [], cell
+    last = cell[-1] if cell else None
+    if not isinstance(last, Mapping) or last.get("role") != "assistant":
+        raise RecordError(f"{name} does not end with an assistant turn")
+    content = last.get("content")
+    if isinstance(content, list):
+        content = "".join(
+            text_of(part.get("text") if isinstance(part, Mapping) else part, name)
+            for part in content
+        )
+    return cell[:-1], content
+
+
+def _label(cell: Any) -> str:
+    return "" if cell is None else str(cell)
+
+
+def _is_number(value: Any) -> bool:
+    return isinstance(value, int | float) and not isinstance(value, bool) and math.isfinite(value)
+
+
+def _kind(value: Any) -> str:
+    return "nothing" if value is None else f"a {type(value).__name__}"

@@ -1,0 +1,138 @@
+"""Image cells of a table -> Media: paths inside the data's folder, bytes, base64, URLs."""
+
+from __future__ import annotations
+
+import base64
+import binascii
+import hashlib
+import http.client
+import os
+import re
+import time
+import urllib.request
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from mmreward.records import Media, RecordError
+
+# What base64 of a JPEG, PNG, GIF, WebP or TIFF begins with. Text with a dot is a path whatever
+# it begins with: base64 has no dots, and "/9j/" could be a folder.
+BASE64_STARTS = ("/9j/", "iVBORw0KGgo", "R0lGOD", "UklGR", "SUkqA", "TU0AK")
+
+URL_TIMEOUT = 10.0  # seconds without an answer
+URL_DEADLINE = 60.0  # seconds for the whole file
+URL_MAX_BYTES = 32 * 1024 * 1024
+
+_URL = re.compile(r"https?://", re.IGNORECASE)
+_DATA_URI = re.compile(r"data:[^,]*;base64,", re.IGNORECASE)
+
+
+class ImageReader:
+    """Reads what a table may hold where an image belongs.
+
+    A cell is nothing, one image or a list of images. An image is a path relative to `root`,
+    encoded bytes, base64 (plain or as a data: URI), a {"bytes": …, "path": …} struct as in
+    parquet files of the Hugging Face hub, or an http(s) URL.
+
+    root:          folder that paths are relative to and may not leave, `..` and links resolved;
+                   None where a path cannot mean anything
+    allow_outside: paths may leave it
+    fetch_urls:    URLs are fetched, once, into $XDG_CACHE_HOME/mmreward (or ~/.cache/mmreward)
+    """
+
+    def __init__(
+        self, root: Path | None, allow_outside: bool = False, fetch_urls: bool = False
+    ) -> None:
+        self.root = root and root.resolve()
+        self.allow_outside = allow_outside
+        self.fetch_urls = fetch_urls
+
+    def read(self, cell: Any) -> tuple[Media, ...]:
+        """The images of a cell; nothing is decoded. Raises RecordError for a cell that cannot
+        be an image, a path outside `root` and a URL that may not or cannot be fetched."""
+        if _is_nothing(cell):
+            return ()
+        if isinstance(cell, list | tuple):
+            for number, item in enumerate(cell):
+                if _is_nothing(item):
+                    raise RecordError(f"image {number} of {len(cell)} is empty")
+            return tuple(self._one(item) for item in cell)
+        return (self._one(cell),)
+
+    def _one(self, item: Any) -> Media:
+        if isinstance(item, Mapping):
+            item = item["bytes"] if item.get("bytes") is not None else item.get("path")
+        if isinstance(item, bytes | bytearray):
+            return Media(data=bytes(item))
+        if not isinstance(item, str):
+            raise RecordError(f"an image cannot be a {type(item).__name__}; give a path or bytes")
+        uri = _DATA_URI.match(item)
+        if uri or (item.startswith(BASE64_STARTS) and "." not in item):
+            return Media(data=_decode(item[uri.end() if uri else 0 :]))
+        if not _URL.match(item):
+            if self.root is None:
+                raise RecordError(f"image {item} is a path; give data.source.image_root")
+            return Media(path=inside(self.root, item, self.allow_outside))
+        if not self.fetch_urls:
+            raise RecordError(
+                f"image {item} is a URL; store the file beside the data, or set "
+                "data.source.fetch_urls=true"
+            )
+        return Media(path=fetch(item))
+
+
+def inside(root: Path, text: str, allow_outside: bool) -> Path:
+    """`text` as an absolute path below `root`, links resolved; RecordError if it leads out."""
+    try:
+        path = (root / text).resolve()
+    except (OSError, ValueError) as error:  # a NUL in it, a loop of links
+        raise RecordError(f"{text[:80]!r} is not a path ({error})") from None
+    if not allow_outside and not path.is_relative_to(root):
+        raise RecordError(
+            f"{text} lies outside {root}; move it there, or set data.source.allow_outside=true"
+        )
+    return path
+
+
+def fetch(url: str) -> Path:
+    """The file behind an http(s) URL, from the cache if it was fetched before.
+
+    Raises RecordError if it does not answer, takes longer than URL_DEADLINE or holds more than
+    URL_MAX_BYTES.
+    """
+    cache = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "mmreward"
+    target = cache / hashlib.sha256(url.encode()).hexdigest()
+    if target.is_file():
+        return target
+    until = time.monotonic() + URL_DEADLINE
+    data = bytearray()
+    try:
+        with urllib.request.urlopen(url, timeout=URL_TIMEOUT) as answer:
+            while chunk := answer.read(64 * 1024):
+                data += chunk
+                if len(data) > URL_MAX_BYTES:
+                    raise RecordError(f"image {url} is larger than {URL_MAX_BYTES} bytes")
+                if time.monotonic() > until:
+                    raise TimeoutError(f"more than {URL_DEADLINE:.0f} s")
+    except (OSError, http.client.HTTPException) as error:
+        raise RecordError(f"image {url} cannot be fetched ({error})") from None
+    cache.mkdir(parents=True, exist_ok=True)
+    # Other processes may be fetching the same URL: the file appears whole or not at all.
+    unfinished = target.with_suffix(f".{os.getpid()}")
+    unfinished.write_bytes(data)
+    unfinished.replace(target)
+    return target
+
+
+def _is_nothing(cell: Any) -> bool:
+    if isinstance(cell, Mapping):
+        return cell.get("bytes") is None and not cell.get("path")
+    return cell is None or (isinstance(cell, str | list | tuple) and not cell)
+
+
+def _decode(text: str) -> bytes:
+    try:
+        return base64.b64decode("".join(text.split()), validate=True)
+    except (binascii.Error, ValueError) as error:
+        raise RecordError(f"an image is not valid base64 ({error})") from None

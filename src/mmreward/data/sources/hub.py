@@ -1,0 +1,132 @@
+"""Data sets of the Hugging Face hub, or local copies of them, through the `datasets` library."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from mmreward.data.fields import Fields
+from mmreward.data.images import ImageReader
+from mmreward.data.sources.base import Split
+from mmreward.data.sources.rows import RowSource
+from mmreward.data.sources.tables import Table, data_name
+from mmreward.data.splitting import Fractions
+from mmreward.errors import UserError
+
+# How `datasets` calls the readers of single files.
+_READERS = {".parquet": "parquet", ".jsonl": "json", ".json": "json", ".csv": "csv"}
+
+
+class DatasetRows:
+    """The rows of a `datasets.Dataset`, mapped from disk. Images stay encoded."""
+
+    def __init__(self, dataset: Any, name: str) -> None:
+        # As Arrow: every other format decodes images, one library call per nested column.
+        self.dataset = dataset.with_format("arrow")
+        self.name = name
+
+    def __len__(self) -> int:
+        return len(self.dataset)
+
+    def __getitem__(self, index: int) -> Mapping[str, Any]:
+        row: dict[str, Any] = self.dataset[index].to_pylist()[0]
+        return row
+
+    def where(self, index: int) -> str:
+        return f"{self.name} row {index + 1}"
+
+
+class Hub(RowSource):
+    """Any data set that the `datasets` library reads (an optional dependency).
+
+    path:       an id of the hub, or a local copy: a folder written by `save_to_disk`, a folder
+                laid out as on the hub, or one .parquet, .jsonl or .csv file
+    revision:   commit of a hub id; without one a run could not be repeated
+    config:     name of a subset, for data sets that have several
+    splits:     our split -> the data set's; None for one to be held out of train
+    validation, test: fractions to hold out where `splits` names none
+    split_seed: of that choice
+    columns:    field -> column (see `Fields`); answers as text or as conversations
+    image_root: folder for images that are given as paths; that of a local copy if None
+    allow_outside, fetch_urls: image paths may leave it, image URLs are fetched
+    name:       of the data in reports; that of the data set if None
+    on_bad_record: "error" or "skip"; see `RowSource` for what is checked
+
+    Nothing that comes with a data set is executed.
+    """
+
+    def __init__(
+        self,
+        path: str | None,
+        revision: str | None = None,
+        config: str | None = None,
+        splits: Mapping[Split, str | None] | None = None,
+        validation: float = 0.05,
+        test: float = 0.1,
+        split_seed: int = 0,
+        columns: Mapping[str, str | None] | None = None,
+        image_root: str | None = None,
+        allow_outside: bool = False,
+        fetch_urls: bool = False,
+        name: str | None = None,
+        on_bad_record: str = "error",
+    ) -> None:
+        if path is None:
+            raise UserError("data.source.path is missing; give a hub id or a local copy")
+        found = load(path, revision, config)
+        local = Path(path)
+        folder = local if local.is_dir() else local.parent
+        # Paths in somebody's hub data set must not name files of this machine.
+        root = Path(image_root) if image_root else folder if local.exists() else None
+        reader = Fields(columns or {}, ImageReader(root, allow_outside, fetch_urls))
+        tables = []
+        for split, wanted in (splits or {"train": "train"}).items():
+            if wanted is None:
+                continue
+            if wanted not in found:
+                raise UserError(
+                    f"data.source.splits.{split}={wanted} is not a split of {path}; it has "
+                    f"{', '.join(map(str, found))}"
+                )
+            rows = DatasetRows(found[wanted], f"{path} {wanted}")
+            tables.append(Table(split, rows, reader))
+        super().__init__(
+            data_name(name, path), tables, Fractions(validation, test, split_seed), on_bad_record
+        )
+
+
+def load(path: str, revision: str | None, config: str | None) -> dict[str, Any]:
+    """split -> `datasets.Dataset` of a hub id or local copy.
+
+    Raises UserError if `datasets` is not installed, a hub id has no revision, or it cannot be
+    loaded.
+    """
+    try:
+        import datasets
+    except ImportError:
+        raise UserError(
+            "data/source=hub needs the datasets library; install it with "
+            "pip install 'mmreward[data]'"
+        ) from None
+    local = Path(path)
+    if not local.exists() and revision is None:
+        raise UserError(
+            f"data.source.path={path} is no local file or folder, so it is taken for a hub id; "
+            "pin data.source.revision to a commit"
+        )
+    try:
+        if (local / "dataset_dict.json").is_file() or (local / "state.json").is_file():
+            loaded = datasets.load_from_disk(path)
+        elif local.is_file():
+            reader = _READERS[local.suffix.lower()]
+            loaded = datasets.load_dataset(reader, data_files={"train": path})
+        else:
+            loaded = datasets.load_dataset(path, config, revision=revision)
+    except KeyError:
+        raise UserError(
+            f"data.source.path={path} is a file of no known kind ({', '.join(_READERS)})"
+        ) from None
+    except (OSError, ValueError, datasets.exceptions.DatasetsError) as error:
+        raise UserError(f"data.source.path={path} cannot be loaded ({error})") from None
+    return dict(loaded) if isinstance(loaded, dict) else {"train": loaded}

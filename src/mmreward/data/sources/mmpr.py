@@ -1,0 +1,91 @@
+"""OpenGVLab's MMPR: image, question, chosen and rejected, many subsets under one meta.json."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+from mmreward.data.fields import Fields
+from mmreward.data.images import ImageReader, inside
+from mmreward.data.sources.jsonl import JsonLines
+from mmreward.data.sources.rows import RowSource
+from mmreward.data.sources.tables import Table
+from mmreward.data.splitting import Fractions
+from mmreward.errors import UserError
+from mmreward.records import RecordError
+
+
+class Mmpr(RowSource):
+    """MMPR (Wang et al., arXiv:2411.10442) as its archives unpack.
+
+    meta.json is {subset: {"root": folder of its images, "annotation": its .jsonl, …}}. A row is
+    {"image": path, list of paths or absent, "question", "chosen", "rejected"}; rows with a
+    "video" are bad records. Images without an <image> in the question go before it. A record's
+    category is its subset. Other entries of meta.json (repeat_time, data_augment) are not
+    applied: every row counts once.
+
+    path:          meta.json
+    root:          folder that the paths in meta.json start from; if None, that of meta.json, or
+                   the one above it where the paths name its own folder
+    validation, test: fractions of the rows to hold out; no image is in two splits
+    split_seed:    of that choice
+    allow_outside: paths may lead out of that folder
+    on_bad_record: "error" or "skip"; see `RowSource` for what is checked
+    """
+
+    def __init__(
+        self,
+        path: str | None,
+        root: str | None = None,
+        validation: float = 0.05,
+        test: float = 0.05,
+        split_seed: int = 0,
+        allow_outside: bool = False,
+        name: str = "mmpr",
+        on_bad_record: str = "error",
+    ) -> None:
+        subsets = read_meta(path)
+        meta = Path(str(path))
+        folders = [Path(root)] if root else [meta.parent, meta.resolve().parent.parent]
+        tables = []
+        for subset, entry in subsets.items():
+            where = f"{path} entry {subset}"
+            folder, annotation = _find(folders, entry["annotation"], allow_outside, where)
+            images = inside(folder.resolve(), entry["root"], allow_outside)
+            fields = Fields({"prompt": "question"}, ImageReader(images, allow_outside))
+            tables.append(Table("train", JsonLines(annotation), fields, category=subset))
+        super().__init__(name, tables, Fractions(validation, test, split_seed), on_bad_record)
+
+
+def read_meta(path: str | None) -> dict[str, dict[str, Any]]:
+    """The subsets of a meta.json; UserError if it is none."""
+    if path is None or not Path(path).is_file():
+        raise UserError(f"data.source.path={path} is no file; give the meta.json of MMPR")
+    try:
+        subsets = json.loads(Path(path).read_text())
+        entries = dict(subsets).items()
+        bad = [name for name, entry in entries if not {"root", "annotation"} <= set(entry)]
+    except (TypeError, ValueError) as error:
+        raise UserError(f"{path} is not the meta.json of MMPR ({error})") from None
+    if bad or not subsets:
+        raise UserError(
+            f"{path} is not the meta.json of MMPR: "
+            + (f"{bad[0]} names no root and annotation" if bad else "it names no subset")
+        )
+    return dict(subsets)
+
+
+def _find(
+    folders: list[Path], annotation: str, allow_outside: bool, where: str
+) -> tuple[Path, Path]:
+    """(folder, annotation file in it) for the first folder that has it."""
+    try:
+        for folder in folders:
+            file = inside(folder.resolve(), annotation, allow_outside)
+            if file.is_file():
+                return folder, file
+    except RecordError as error:
+        raise UserError(f"{where}: {error}") from None
+    tried = " or ".join(str(folder) for folder in folders)
+    raise UserError(f"{where}: {annotation} is not in {tried}; give data.source.root")
