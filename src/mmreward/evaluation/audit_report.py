@@ -1,0 +1,325 @@
+"""report.md, report.html and figures of an audit."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from mmreward.evaluation.audit import QUANTILES
+from mmreward.evaluation.comparison_report import markdown_table
+from mmreward.evaluation.html import write_html
+from mmreward.evaluation.overlap import KINDS
+from mmreward.evaluation.plots import BLUE, GREY, ORANGE, forest, titled_axes
+from mmreward.evaluation.report import REPORT, save_figure
+from mmreward.evaluation.rules import TEXT_RULES
+from mmreward.evaluation.wording import differs, label, percent, span
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
+
+AUDIT = "audit.json"
+# A surface that decides so much of the pairs is called a problem.
+TOO_MUCH = 0.6
+
+SAME = {
+    "same": "text and images",
+    "near": "nearly the text, and images",
+    "same_question": "prompt and images",
+    "same_images": "an image",
+    "same_text": "text, other images",
+}
+LEAKS = ("same", "near", "same_question", "same_images")
+
+
+def write_audit(folder: Path, found: Mapping[str, Any]) -> Path:
+    """Writes audit.json, report.md with its figures and report.html; returns the last."""
+    folder.mkdir(parents=True, exist_ok=True)
+    text = json.dumps(found, indent=2, allow_nan=False)
+    (folder / AUDIT).write_text(text + "\n", encoding="utf-8")
+    lines = [f"# Audit of {found['source']}", "", *[f"- {s}" for s in findings(found)], ""]
+    lines += [f"> **Warning.** {warning}\n" for warning in warnings(found)]
+    lines += _splits(found["splits"])
+    lines += _left_out(found["left_out"])
+    for split, values in found["splits"].items():
+        if values["n_pairs"]:
+            lines += _surface(folder, split, values)
+    lines += _repeated(found["splits"])
+    lines += _lengths(folder, found["splits"])
+    lines += _images(found["splits"])
+    lines += _overlap(found["overlap"])
+    path = folder / REPORT
+    path.write_text("\n".join(lines), encoding="utf-8", errors="replace")
+    return write_html(path)
+
+
+def findings(found: Mapping[str, Any]) -> list[str]:
+    """What is in the data, what its surface decides, what it shares."""
+    sizes = ", ".join(f"{v['n_records']:,} {name}" for name, v in found["splits"].items())
+    texts = [f"{sizes} records."]
+    for name, values in found["splits"].items():
+        if not values["n_pairs"]:
+            continue
+        rule = _best_rule(values)
+        best = values["rules"][rule]
+        text = (
+            f"{name}: {values['n_pairs']:,} pairs; the best rule that needs no model, "
+            f"{label(rule)!r}, is right in {percent(best['accuracy'])} "
+            f"[{span(best['accuracy_ci95'])}]"
+        )
+        if values["classifier"]:
+            classifier = values["classifier"]
+            text += (
+                f", surface features with a classifier in {percent(classifier['accuracy'])} "
+                f"[{span(classifier['accuracy_ci95'])}]"
+            )
+        texts.append(text + ".")
+    return texts
+
+
+def warnings(found: Mapping[str, Any]) -> list[str]:
+    """What should be put right, or known, before anyone trains on the data."""
+    texts = []
+    if found["left_out"]:
+        count = sum(n for n, _ in found["left_out"].values())
+        rows = "1 row" if count == 1 else f"{count:,} rows"
+        texts.append(f"{rows} cannot be used; the table says why.")
+    leaning = [
+        f"{percent(values['rules']['first']['accuracy'])} of {name}"
+        for name, values in found["splits"].items()
+        if values["n_pairs"]
+        and differs([bound - 0.5 for bound in values["rules"]["first"]["accuracy_ci95"]])
+    ]
+    if leaning:
+        texts.append(
+            f"The answer listed first is the better one in {', '.join(leaning)}. A model that "
+            "scores answers one by one cannot use that; a judge that sees both can."
+        )
+    for name, values in found["splits"].items():
+        texts += _split_warnings(name, values)
+    for name, values in found["overlap"].items():
+        left, right = name.split(" -> ")
+        shared = [f"{values[kind]:,} ({SAME[kind]})" for kind in LEAKS if values[kind]]
+        if shared:
+            texts.append(
+                f"Of the {values['n']:,} records of {right}, some are shared with {left}: "
+                f"{', '.join(shared)}. Accuracy on them is partly memory."
+            )
+    return texts
+
+
+def _split_warnings(name: str, values: Mapping[str, Any]) -> Iterator[str]:
+    if not values["n_pairs"]:
+        return
+    rule = _best_rule(values)
+    surfaces = [(values["rules"][rule], f"the rule {label(rule)!r}")]
+    if values["classifier"]:
+        surfaces.append((values["classifier"], "a classifier of surface features"))
+    share, what = max(surfaces, key=lambda item: item[0]["accuracy"])
+    if share["accuracy"] > TOO_MUCH and share["accuracy_ci95"][0] > 0.5:
+        yield (
+            f"{name}: {what} decides {percent(share['accuracy'])} of the pairs without image or "
+            "meaning. A model can learn that instead."
+        )
+    for kind, text in (
+        ("contradictions", "pairs prefer the opposite of an earlier pair"),
+        ("duplicates", "pairs repeat an earlier one"),
+        ("same_answers", "pairs have the same text on both sides, but for case and spaces"),
+    ):
+        if values[kind]:
+            yield f"{name}: {values[kind]:,} of {values['n_pairs']:,} {text}."
+    if values["images"] and values["images"]["unreadable"]:
+        yield f"{name}: {values['images']['unreadable']:,} images cannot be read."
+    for template in values["templates"]:
+        interval = template["wins_ci95"]
+        if interval and differs([bound - 0.5 for bound in interval]):
+            total = template["wins"] + template["losses"]
+            yield (
+                f"{name}: one answer wins {template['wins']:,} of its {total:,} pairs whatever "
+                f"is asked: `{_inline(template['text'])}`."
+            )
+
+
+def _best_rule(values: Mapping[str, Any]) -> str:
+    return max(TEXT_RULES, key=lambda name: values["rules"][name]["accuracy"])
+
+
+def _splits(splits: Mapping[str, Mapping[str, Any]]) -> Iterator[str]:
+    rows = [
+        (
+            name,
+            f"{v['n_records']:,}",
+            f"{v['n_sampled']:,}",
+            f"{v['n_pairs']:,}",
+            f"{v['n_judged_equal']:,}",
+            ", ".join(f"{k}: {n:,}" for k, n in v["answers"].items()),
+            f"{v['n_with_images']:,}",
+        )
+        for name, v in splits.items()
+    ]
+    yield from ("## What is in it", "")
+    yield from markdown_table(
+        ("split", "records", "looked at", "pairs", "judged equal", "records by answers",
+         "with images"), rows
+    )  # fmt: skip
+
+
+def _left_out(left_out: Mapping[str, Sequence[Any]]) -> Iterator[str]:
+    if left_out:
+        rows = [(reason, example, f"{count:,}") for reason, (count, example) in left_out.items()]
+        yield from ("## Rows that cannot be used", "")
+        yield from markdown_table(("reason", "the first", "rows"), rows, left=2)
+
+
+def _surface(folder: Path, split: str, values: Mapping[str, Any]) -> Iterator[str]:
+    rows = [(label(name), row, GREY) for name, row in values["rules"].items()]
+    if values["classifier"]:
+        rows.append(("classifier of surfaces", values["classifier"], ORANGE))
+    yield from (f"## What the surface decides: {split}", "")
+    yield from markdown_table(
+        ("decided by", "accuracy", "95 % interval", "n"),
+        [
+            (name, percent(row["accuracy"]), span(row["accuracy_ci95"]), f"{row['n']:,}")
+            for name, row, _ in rows
+        ],
+    )
+    chosen = [label(name) for name in TEXT_RULES] + ["classifier of surfaces"]
+    best = max((row for row in rows if row[0] in chosen), key=lambda item: item[1]["accuracy"])
+    title = f"{split}: {best[0]!r} is right in {percent(best[1]['accuracy'])}"
+    figure, axes = titled_axes(height=1.3 + 0.38 * len(rows), title=title)
+    forest(axes, rows)
+    yield from (save_figure(folder, f"{split} surface", figure), "")
+    if values["classifier"]:
+        weights = sorted(values["classifier"]["weights"].items(), key=lambda item: -abs(item[1]))
+        told = ", ".join(f"{name} {weight:+.2f}" for name, weight in weights)
+        yield (
+            "The classifier is a logistic regression on ten features, cross-validated by image or "
+            f"prompt. Weights per standard deviation, more of it wins above 0: {told}."
+        )
+        yield ""
+    if values["templates"]:
+        yield from ("Answers that many records share, numbers masked:", "")
+        yield from markdown_table(
+            ("answer", "records", "better", "worse"),
+            [
+                (f"`{_inline(t['text'])}`", f"{t['n']:,}", f"{t['wins']:,}", f"{t['losses']:,}")
+                for t in values["templates"]
+            ],
+        )
+
+
+def _repeated(splits: Mapping[str, Mapping[str, Any]]) -> Iterator[str]:
+    kinds = ("duplicates", "contradictions", "same_answers")
+    rows = [(name, *(f"{v[kind]:,}" for kind in kinds)) for name, v in splits.items()]
+    yield from ("## Pairs that repeat or contradict each other", "")
+    yield from markdown_table(("split", *(kind.replace("_", " ") for kind in kinds)), rows)
+    for name, values in splits.items():
+        for kind, examples in values["examples"].items():
+            for wheres in examples:
+                places = " and ".join(f"`{_inline(where)}`" for where in wheres)
+                yield f"- {name}, {kind.replace('_', ' ')}: {places}"
+    yield ""
+
+
+def _lengths(folder: Path, splits: Mapping[str, Mapping[str, Any]]) -> Iterator[str]:
+    heads = [f"{100 * q:.0f} %" for q in QUANTILES]
+    heads[0], heads[-1] = "shortest", "longest"
+    rows = [
+        (name, part, *(f"{value:,.0f}" for value in quantiles))
+        for name, v in splits.items()
+        for part, quantiles in v["lengths"].items()
+    ]
+    yield from ("## Lengths in characters", "")
+    yield from markdown_table(("split", "of", *heads), rows, left=2)
+    name, values = next((n, v) for n, v in splits.items() if v["n_pairs"])
+    yield from (save_figure(folder, f"{name} lengths", _lengths_figure(name, values)), "")
+
+
+def _lengths_figure(name: str, values: Mapping[str, Any]) -> Figure:
+    """Quantiles of the better and the worse answers' lengths, one against the other."""
+    better, worse = values["lengths"]["better"], values["lengths"]["worse"]
+    middle = QUANTILES.index(0.5)
+    longer = "as long as"
+    if better[middle] != worse[middle]:
+        longer = "longer than" if better[middle] > worse[middle] else "shorter than"
+    title = f"{name}: the better answers are, in the median, {longer} the others"
+    figure, axes = titled_axes(height=2.4, title=title)
+    for place, (lengths, colour) in enumerate(((better, BLUE), (worse, ORANGE))):
+        least, low, lower, median, upper, high, most = np.maximum(1, lengths)
+        axes.plot([least, most], [place, place], color=colour, linewidth=1)
+        axes.plot([low, high], [place, place], color=colour, linewidth=4)
+        axes.plot([lower, upper], [place, place], color=colour, linewidth=10, alpha=0.5)
+        axes.plot(median, place, "o", color=colour, markersize=8)
+    axes.set_yticks([0, 1], ["better", "other"])
+    axes.set_ylim(1.6, -0.6)
+    axes.set_xscale("log")
+    axes.set_xlabel("characters: all, 90 %, 50 % of the answers and the median")
+    axes.grid(axis="x", color="#E5E5E5")
+    return figure
+
+
+def _images(splits: Mapping[str, Mapping[str, Any]]) -> Iterator[str]:
+    shown = {name: v["images"] for name, v in splits.items() if v["images"]}
+    if not shown:
+        return
+    rows = []
+    for name, v in shown.items():
+        sizes = [
+            f"{v[side][0]:,.0f} to {v[side][-1]:,.0f}, median {v[side][len(QUANTILES) // 2]:,.0f}"
+            if v[side]
+            else ""
+            for side in ("width", "height")
+        ]
+        rows.append((
+            name,
+            f"{v['distinct']:,}",
+            ", ".join(f"{k}: {n:,}" for k, n in v["per_record"].items()),
+            f"{v['shared']:,}",
+            *sizes,
+            f"{v['unreadable']:,}",
+        ))  # fmt: skip
+    yield from ("## Images", "")
+    yield from markdown_table(
+        ("split", "distinct", "records by images", "in several records", "width", "height",
+         "unreadable"), rows
+    )  # fmt: skip
+    for name, v in shown.items():
+        yield from (f"- {name}: {_inline(example)}" for example in v["examples"])
+    yield ""
+
+
+def _overlap(overlaps: Mapping[str, Mapping[str, Any]]) -> Iterator[str]:
+    if not overlaps:
+        return
+    rows = []
+    for name, values in overlaps.items():
+        left, right = name.split(" -> ")
+        rows.append((left, right, f"{values['n']:,}", *(f"{values[kind]:,}" for kind in KINDS)))
+    yield from ("## What the sets share", "")
+    yield from markdown_table(
+        ("records of", "found in", "n", *(SAME[kind] for kind in KINDS)),
+        [(right, left, *rest) for left, right, *rest in rows],
+        left=2,
+    )
+    yield (
+        "Each record is counted once, in the first column that is true. Text is compared without "
+        "case and spacing; near-duplicates share four fifths of their runs of five words. The last "
+        "column alone is no leak: the same words about another picture."
+    )
+    yield ""
+    for name, values in overlaps.items():
+        for kind in LEAKS:
+            for left, right, similarity in values["examples"].get(kind, ()):
+                yield (
+                    f"- {name}, {SAME[kind]}: `{_inline(left)}` and `{_inline(right)}` "
+                    f"({100 * similarity:.0f} %)"
+                )
+    yield ""
+
+
+def _inline(text: str) -> str:
+    """Text that stays inside its backticks and its table cell."""
+    return " ".join(text.replace("`", "'").split())[:160]

@@ -1,0 +1,317 @@
+"""Several runs on the same pairs: from their tables to the numbers of comparison.json.
+
+Per set that at least two runs were scored on, over the pairs that all of them hold:
+
+n, n_records, n_groups, interval    as in metrics.json
+left_out           {run: its pairs that another run lacks}
+missing            runs that were not scored on this set
+runs               {run: the numbers below}, in the order given; the first one is the reference
+  metrics          everything metrics.json has, over the common pairs
+  own              n, accuracy, accuracy_ci95, strict over all pairs of the run
+  strict_ci95      of the accuracy that counts equal scores as wrong
+  macro            accuracy and accuracy_ci95 of the mean over categories; null for one category
+  calibration      see mmreward.evaluation.calibration; `scaled` after dividing the margins by
+                   `temperature`, which was fitted on the set's validation split ("validation") or,
+                   where that was not scored, on the other folds' pairs ("cross-fitted")
+  length           see mmreward.evaluation.length
+  difference       this run minus the first, null for the first:
+    half, strict   ties count one half, or are wrong: difference, ci95, p, p_holm, test, and
+                   pairs_needed to see such a difference with 80 % power (null where it is zero)
+    macro          difference, ci95, p, p_holm; null for one category
+    only_first, only_this    pairs that one alone has right (an equal score is not right)
+    agreement, kappa         see mmreward.evaluation.paired
+variants           {name: the runs that differ in the seed alone, see mmreward.evaluation.seeds};
+                   `difference` from the first variant
+
+p_holm adjusts for the number of runs that are held against the first.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Hashable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from mmreward.errors import UserError
+from mmreward.evaluation import calibration, paired
+from mmreward.evaluation.length import length_bias, length_differences
+from mmreward.evaluation.metrics import (
+    MODEL,
+    PairTable,
+    accuracy,
+    ci95,
+    correctness,
+    set_metrics,
+)
+from mmreward.evaluation.runs import Run
+from mmreward.evaluation.seeds import seed_difference, seed_spread
+from mmreward.evaluation.statistics import macro_interval, macro_mean
+
+Key = tuple[Hashable, ...]
+
+
+@dataclass(frozen=True)
+class CommonSet:
+    """One set over the pairs that every run holds, in one order.
+
+    tables: {run: its pairs and margins}; same `pairs` and `records` in all
+    own:    {run: all its pairs}; validation: {run: its pairs of the validation split, if scored}
+    """
+
+    name: str
+    tables: Mapping[str, PairTable]
+    own: Mapping[str, PairTable]
+    validation: Mapping[str, PairTable]
+
+
+def common_sets(runs: Sequence[Run]) -> dict[str, CommonSet]:
+    """The sets that at least two runs hold, over the pairs that all of these hold.
+
+    Raises UserError if there is none, if the runs share no pair of a set, or describe one
+    differently.
+    """
+    names = list(dict.fromkeys(name for run in runs for name in run.sets))
+    found = {}
+    for name in names:
+        own = {run.name: run.sets[name] for run in runs if name in run.sets}
+        if len(own) < 2:
+            continue
+        validation = {
+            run.name: run.sets[f"{name}/validation"]
+            for run in runs
+            if f"{name}/validation" in run.sets
+        }
+        found[name] = CommonSet(name, _common(name, own), own, validation)
+    if not found:
+        held = "; ".join(f"{run.name} has {', '.join(run.sets)}" for run in runs)
+        raise UserError(f"no two of the runs were scored on the same set: {held}")
+    return found
+
+
+def compare(runs: Sequence[Run], sets: Mapping[str, CommonSet]) -> dict[str, Any]:
+    """The content of comparison.json, as the module describes."""
+    return {
+        "runs": [
+            {"name": run.name, "folder": str(run.folder), "training": dict(run.training)}
+            for run in runs
+        ],
+        "benchmarks": {name: _compare_set(runs, common) for name, common in sets.items()},
+    }
+
+
+# -- the pairs that all hold ---------------------------------------------------------------
+
+
+def _common(name: str, own: Mapping[str, PairTable]) -> dict[str, PairTable]:
+    places = {run: _places(table) for run, table in own.items()}
+    (first, reference), *others = places.items()
+    for run, found in others:
+        _same_labels(name, (first, reference), (run, found))
+    keys = [key for key in reference if all(key in found for _, found in others)]
+    if not keys:
+        sizes = ", ".join(f"{run} has {len(found)}" for run, found in places.items())
+        raise UserError(
+            f"the runs share no pair of {name!r} ({sizes}); were they scored on the same data?"
+        )
+    tables = {
+        run: _restrict(own[run], [found[key] for key in keys]) for run, found in places.items()
+    }
+    for run, _ in others:
+        _same_description(name, (first, tables[first]), (run, tables[run]))
+    return tables
+
+
+def _places(table: PairTable) -> dict[Key, int]:
+    """Where each pair stands, by record, its occurrence (a set may hold one twice) and answers."""
+    seen: Counter[str] = Counter()
+    records = []
+    for row in table.records:
+        records.append((row["record"], seen[row["record"]]))
+        seen[row["record"]] += 1
+    pairs = zip(table.pairs["row"], table.pairs["better"], table.pairs["worse"], strict=True)
+    return {(*records[row], better, worse): i for i, (row, better, worse) in enumerate(pairs)}
+
+
+def _restrict(table: PairTable, places: Sequence[int]) -> PairTable:
+    """The pairs at `places`, in that order, with their records only."""
+    pairs = table.pairs.iloc[places].reset_index(drop=True)
+    rows = list(dict.fromkeys(pairs["row"]))
+    pairs["row"] = pairs["row"].map({row: i for i, row in enumerate(rows)})
+    margins = table.margins.iloc[places].reset_index(drop=True)
+    return PairTable([table.records[row] for row in rows], pairs, margins.dropna(axis=1, how="all"))
+
+
+def _same_labels(
+    name: str, first: tuple[str, Mapping[Key, int]], other: tuple[str, Mapping[Key, int]]
+) -> None:
+    for record, occurrence, better, worse in first[1]:
+        if (record, occurrence, worse, better) in other[1]:
+            raise UserError(
+                f"{first[0]} and {other[0]} disagree on which answer of record {record} of "
+                f"{name!r} is better ({better} or {worse}); compare tables of the same data"
+            )
+
+
+def _same_description(
+    name: str, first: tuple[str, PairTable], other: tuple[str, PairTable]
+) -> None:
+    for column in ("category", "cluster"):
+        differ = np.flatnonzero(first[1].pairs[column] != other[1].pairs[column])
+        if len(differ):
+            a, b = (side[1].pairs[column].iloc[differ[0]] for side in (first, other))
+            record = first[1].records[first[1].pairs["row"].iloc[differ[0]]]["record"]
+            what = "category" if column == "category" else "group"
+            raise UserError(
+                f"{first[0]} and {other[0]} file {len(differ)} of {len(first[1].pairs)} pairs of "
+                f"{name!r} under another {what}, first record {record} ({a!r} and {b!r}); give "
+                f"both records.jsonl the same {what} names"
+            )
+
+
+# -- the numbers ---------------------------------------------------------------------------
+
+
+def _compare_set(runs: Sequence[Run], common: CommonSet) -> dict[str, Any]:
+    rows = {
+        name: _run_numbers(table, common.own[name], common.validation.get(name))
+        for name, table in common.tables.items()
+    }
+    first = next(iter(common.tables))
+    for name, table in common.tables.items():
+        rows[name]["difference"] = (
+            None if name == first else _difference(common.tables[first], table)
+        )
+    _adjust([row["difference"] for row in rows.values() if row["difference"]])
+    metrics = rows[first]["metrics"]
+    return {
+        **{key: metrics[key] for key in ("n", "n_records", "n_groups", "interval")},
+        "left_out": {name: len(common.own[name].pairs) - metrics["n"] for name in common.tables},
+        "missing": [run.name for run in runs if run.name not in common.tables],
+        "runs": rows,
+        "variants": _variants(runs, common),
+    }
+
+
+def _run_numbers(table: PairTable, own: PairTable, validation: PairTable | None) -> dict[str, Any]:
+    margins, clusters = table.margins[MODEL].to_numpy(), table.pairs["cluster"].to_numpy()
+    right = correctness(margins)
+    categories = table.pairs["category"].to_numpy()
+    longer_by, unit = length_differences(table.records, table.pairs)
+    own_margins = own.margins[MODEL].to_numpy()
+
+    def within(mask: NDArray[np.bool_]) -> dict[str, Any]:
+        return accuracy(right[mask], clusters[mask])
+
+    return {
+        "metrics": set_metrics(table),
+        "own": {
+            **accuracy(correctness(own_margins), own.pairs["cluster"].to_numpy()),
+            "strict": float((own_margins > 0).mean()),
+        },
+        "strict_ci95": accuracy((margins > 0).astype(float), clusters)["accuracy_ci95"],
+        "macro": {
+            "accuracy": macro_mean(right, categories),
+            "accuracy_ci95": ci95(macro_interval(right, categories, clusters)),
+        }
+        if len(set(categories)) > 1
+        else None,
+        "calibration": _calibration(margins, clusters, validation),
+        "length": {"unit": unit, **length_bias(margins, longer_by, clusters, within)},
+    }
+
+
+def _calibration(
+    margins: NDArray[np.float64], clusters: NDArray[Any], validation: PairTable | None
+) -> dict[str, Any]:
+    if validation is None:
+        source, temperature = "cross-fitted", calibration.fit_temperature(margins)
+        scaled = calibration.cross_fitted(margins, clusters)
+    else:
+        source = "validation"
+        temperature = calibration.fit_temperature(validation.margins[MODEL].to_numpy())
+        scaled = margins / temperature
+    return {
+        **calibration.calibration(margins),
+        "temperature": temperature if np.isfinite(temperature) else None,
+        "temperature_from": source,
+        "scaled": calibration.calibration(scaled),
+        "reliability": calibration.reliability(margins),
+        "reliability_scaled": calibration.reliability(scaled),
+    }
+
+
+def _difference(first: PairTable, this: PairTable) -> dict[str, Any]:
+    before, after = first.margins[MODEL].to_numpy(), this.margins[MODEL].to_numpy()
+    clusters, categories = this.pairs["cluster"].to_numpy(), this.pairs["category"].to_numpy()
+    half = correctness(after) - correctness(before)
+    strict = (after > 0).astype(float) - (before > 0)
+    table = paired.mcnemar(before > 0, after > 0)
+    independent = len(np.unique(clusters)) == len(clusters)
+    share, kappa = paired.agreement(before > 0, after > 0)
+    return {
+        "half": {
+            **_interval(half, clusters),
+            "p": paired.sign_flip(half, clusters),
+            "test": "exact sign flip" if independent else "exact sign flip of groups",
+        },
+        "strict": {
+            **_interval(strict, clusters),
+            "p": table.p if independent else paired.sign_flip(strict, clusters),
+            "test": "exact McNemar" if independent else "exact sign flip of groups",
+        },
+        "macro": {
+            "difference": macro_mean(half, categories),
+            "ci95": ci95(paired.macro_difference_interval(half, categories, clusters)),
+            "p": paired.macro_sign_flip(half, categories, clusters),
+        }
+        if len(set(categories)) > 1
+        else None,
+        "only_first": table.only_first,
+        "only_this": table.only_second,
+        "agreement": share,
+        "kappa": kappa,
+    }
+
+
+def _interval(differences: NDArray[np.float64], clusters: NDArray[Any]) -> dict[str, Any]:
+    return {
+        "difference": float(differences.mean()),
+        "ci95": ci95(paired.difference_interval(differences, clusters)),
+        "pairs_needed": paired.pairs_needed(differences, clusters),
+    }
+
+
+def _adjust(differences: Sequence[dict[str, Any]]) -> None:
+    """Adds p_holm to every kind of difference, over the runs."""
+    for kind in ("half", "strict", "macro"):
+        tests = [difference[kind] for difference in differences if difference[kind]]
+        for test, p in zip(tests, paired.holm([test["p"] for test in tests]), strict=True):
+            test["p_holm"] = p
+
+
+def _variants(runs: Sequence[Run], common: CommonSet) -> dict[str, Any]:
+    """Numbers over seeds, where at least one variant has several."""
+    groups: dict[str, list[str]] = {}
+    for run in runs:
+        if run.variant is not None and run.name in common.tables:
+            groups.setdefault(run.variant, []).append(run.name)
+    if all(len(names) < 2 for names in groups.values()):
+        return {}
+    clusters = next(iter(common.tables.values())).pairs["cluster"].to_numpy()
+    right = {
+        names[0]: np.stack([correctness(common.tables[n].margins[MODEL].to_numpy()) for n in names])
+        for names in groups.values()
+    }
+    first, *_ = right.values()
+    found: dict[str, Any] = {}
+    for names, matrix in zip(groups.values(), right.values(), strict=True):
+        found[names[0]] = {
+            "runs": names,
+            **(seed_spread(matrix, clusters) if len(matrix) > 1 else {}),
+            "difference": None if matrix is first else seed_difference(first, matrix, clusters),
+        }
+    return found

@@ -1,0 +1,70 @@
+"""Records with their images taken away or exchanged.
+
+A model that looks at the image must lose by either; one that does not keeps its accuracy. The
+scores of a changed record are filed under the id of the original.
+"""
+
+from __future__ import annotations
+
+import random
+from collections import defaultdict
+from collections.abc import Sequence
+from dataclasses import replace
+from functools import partial
+
+from PIL import Image
+
+from mmreward.records import Media, Record
+
+GREY = (128, 128, 128)
+
+
+def blind_image(record: Record) -> Record | None:
+    """The record with every image mid-grey, at its size; None if it has no image.
+
+    The size is kept because it decides the number of image tokens. Images are read when drawn.
+    """
+    if not record.media:
+        return None
+    blank = tuple(
+        Media(draw=partial(_grey_like, media), key=f"grey at the size of {media.sha256}")
+        for media in record.media
+    )
+    return replace(record, media=blank)
+
+
+def swap_images(records: Sequence[Record], seed: int = 0) -> list[Record | None]:
+    """Each record with the images of another one, aligned with `records`.
+
+    The donor has the same kind of question (category) and as many images, and shares no image
+    with the record, by hash: several records often ask about one image, so that exchanging
+    rows is not enough. Donors are drawn over distinct images, not rows, by `seed` and the
+    record's id. None where a record has no image or no donor exists.
+    """
+    donors: dict[tuple[str, int], dict[tuple[str, ...], tuple[Media, ...]]] = defaultdict(dict)
+    for record in records:
+        hashes = tuple(media.sha256 for media in record.media)
+        donors[record.category, len(hashes)].setdefault(hashes, record.media)
+    choices = {kind: list(found.items()) for kind, found in donors.items()}
+    return [
+        _with_images_of_another(record, choices[record.category, len(record.media)], seed)
+        if record.media
+        else None
+        for record in records
+    ]
+
+
+def _with_images_of_another(
+    record: Record, donors: Sequence[tuple[tuple[str, ...], tuple[Media, ...]]], seed: int
+) -> Record | None:
+    own = {media.sha256 for media in record.media}
+    start = random.Random(f"{seed} {record.id}").randrange(len(donors))
+    for step in range(len(donors)):
+        hashes, media = donors[(start + step) % len(donors)]
+        if own.isdisjoint(hashes):
+            return replace(record, media=media)
+    return None
+
+
+def _grey_like(media: Media) -> Image.Image:
+    return Image.new("RGB", media.size, GREY)

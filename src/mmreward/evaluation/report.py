@@ -1,0 +1,206 @@
+"""report.md and the table on the screen: what the saved files say, in words, tables and figures."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from mmreward.evaluation import plots
+from mmreward.evaluation.metrics import BLIND, MODEL, PairTable, pair_tables
+from mmreward.evaluation.tables import ScoreTable
+from mmreward.evaluation.wording import (
+    findings,
+    label,
+    percent,
+    points,
+    points_span,
+    span,
+    warnings,
+)
+
+if TYPE_CHECKING:
+    from rich.table import Table
+
+REPORT = "report.md"
+FIGURES = "figures"
+MISTAKES = 3
+EXCERPT = 600
+
+INTERVALS = {
+    "wilson": "Wilson; the pairs are independent",
+    "clustered": "clustered by group, because the pairs of a group are not independent",
+}
+
+
+def write_report(
+    folder: Path,
+    metrics: Mapping[str, Any],
+    table: ScoreTable,
+    curves: Mapping[str, Sequence[tuple[int, float]]] | None = None,
+) -> Path:
+    """Writes report.md and its figures into `folder` and returns the report's path.
+
+    metrics: the content of metrics.json
+    table:   the score table they were computed from, for margins and examples
+    curves:  what to draw against the step, by name ("validation accuracy")
+    """
+    lines = ["# Report", ""]
+    for name, pairs in pair_tables(table).items():
+        lines += _section(folder, name, metrics["benchmarks"][name], pairs)
+    lines += _training(folder, metrics["training"], curves or {})
+    path = folder / REPORT
+    # Lone surrogates in answers have no UTF-8 form.
+    path.write_text("\n".join(lines), encoding="utf-8", errors="replace")
+    return path
+
+
+def summary_table(metrics: Mapping[str, Any]) -> Table:
+    """The table on the screen: per set the model and the controls, each with interval and n."""
+    from rich.table import Table
+
+    table = Table(title="Accuracy on pairs (ties count one half)")
+    for heading in ("set", "scored by"):
+        table.add_column(heading, no_wrap=True)
+    for heading in ("accuracy", "95 % interval", "n"):
+        table.add_column(heading, justify="right", no_wrap=True)
+    for name, values in metrics["benchmarks"].items():
+        table.add_section()
+        for number, (key, row) in enumerate(_rows(values)):
+            cells = [percent(row["accuracy"]), span(row["accuracy_ci95"]), str(row["n"])]
+            style = "bold" if key == MODEL else None
+            table.add_row("" if number else name, label(key), *cells, style=style)
+    return table
+
+
+def _rows(metrics: Mapping[str, Any]) -> list[tuple[str, Mapping[str, Any]]]:
+    return [(MODEL, metrics), *metrics["controls"].items()]
+
+
+def _section(folder: Path, name: str, metrics: Mapping[str, Any], table: PairTable) -> list[str]:
+    margins = table.margins
+    blind = margins[BLIND].dropna().to_numpy() if BLIND in margins else None
+    figures = {
+        "controls": plots.controls_figure(name, metrics),
+        "margins": plots.margins_figure(name, margins[MODEL].to_numpy(), blind),
+    }
+    if metrics["categories"]:
+        figures["categories"] = plots.categories_figure(name, metrics)
+    links = {
+        kind: save_figure(folder, f"{name} {kind}", figure) for kind, figure in figures.items()
+    }
+    lines = [f"## {name}", "", *[f"- {sentence}" for sentence in findings(metrics)], ""]
+    lines += [f"> **Warning.** {warning}\n" for warning in warnings(metrics)]
+    lines += [*_accuracies(metrics), "", links["controls"], ""]
+    if metrics["categories"]:
+        lines += [*_categories(metrics), "", links["categories"], ""]
+    lines += [
+        f"Mean margin {metrics['mean_margin']:.3g} [{_margin_span(metrics['mean_margin_ci95'])}] "
+        "in the model's own units.",
+        "",
+        links["margins"],
+        "",
+        *_mistakes(table),
+    ]
+    return lines
+
+
+def _accuracies(metrics: Mapping[str, Any]) -> Iterator[str]:
+    yield "| scored by | accuracy | 95 % interval | n | model minus it, points | 95 % interval |"
+    yield "| --- | ---: | ---: | ---: | ---: | ---: |"
+    for key, row in _rows(metrics):
+        difference = (
+            f"{points(row['difference'])} | {points_span(row['difference_ci95'])}"
+            if "difference" in row
+            else " | "
+        )
+        yield (
+            f"| {label(key)} | {percent(row['accuracy'])} | {span(row['accuracy_ci95'])} "
+            f"| {row['n']} | {difference} |"
+        )
+    yield ""
+    yield (
+        f"{metrics['n']} pairs of {metrics['n_records']} records in {metrics['n_groups']} groups. "
+        f"{metrics['n_ties']} pairs have equal scores: one half in the accuracy, "
+        f"{percent(metrics['strict'])} if they count wrong. "
+        f"{metrics['n_judged_equal']} pairs that the data calls equal are left out. "
+        f"{metrics['n_duplicates']} records occur more than once. "
+        f"Intervals: {INTERVALS[metrics['interval']]}."
+    )
+
+
+def _categories(metrics: Mapping[str, Any]) -> Iterator[str]:
+    yield "| category | accuracy | 95 % interval | n |"
+    yield "| --- | ---: | ---: | ---: |"
+    for name, row in metrics["categories"].items():
+        cell = name.replace("|", "\\|").replace("\n", " ")
+        yield (
+            f"| {cell} | {percent(row['accuracy'])} | {span(row['accuracy_ci95'])} | {row['n']} |"
+        )
+
+
+def _mistakes(table: PairTable) -> Iterator[str]:
+    margins = table.margins[MODEL].to_numpy()
+    worst = [int(i) for i in np.argsort(margins, kind="stable")[:MISTAKES] if margins[i] < 0]
+    if not worst:
+        return
+    yield "### Worst mistakes"
+    yield ""
+    for number, index in enumerate(worst, 1):
+        pair = table.pairs.iloc[index]
+        record = table.records[pair["row"]]
+        yield (
+            f"**{number}.** margin {margins[index]:.3g}, category "
+            f"{pair['category']}, record {record['record']}"
+        )
+        for media in record.get("media", ()):
+            yield f"image `{media['path'] or media['sha256'][:16]}`"
+        yield ""
+        yield from quoted("Prompt", record.get("prompt"))
+        answers = record["answers"]
+        yield from quoted("Better answer", answers[pair["better"]].get("text"))
+        yield from quoted("The model prefers", answers[pair["worse"]].get("text"))
+
+
+def quoted(heading: str, text: str | None) -> Iterator[str]:
+    """A fenced block that the text cannot close."""
+    text = "(text not stored)" if text is None else text
+    if len(text) > EXCERPT:
+        text = text[:EXCERPT] + f" … ({len(text)} characters)"
+    longest = max((len(run) for run in re.findall("`+", text)), default=0)
+    fence = "`" * max(3, longest + 1)
+    yield from (f"{heading}:", "", fence + "text", text, fence, "")
+
+
+def _training(
+    folder: Path, training: Mapping[str, Any], curves: Mapping[str, Sequence[tuple[int, float]]]
+) -> Iterator[str]:
+    if not training and not curves:
+        return
+    yield "## Training"
+    yield ""
+    if training:
+        yield "| | |"
+        yield "| --- | ---: |"
+        for name, value in training.items():
+            text = f"{value:,.4g}" if isinstance(value, float) else str(value)
+            yield f"| {name.replace('_', ' ')} | {text} |"
+        yield ""
+    for name, rows in curves.items():
+        title = f"{name}: {rows[-1][1]:.3g} after {rows[-1][0]} steps"
+        yield save_figure(folder, name, plots.learning_figure(title, name, rows))
+        yield ""
+
+
+def save_figure(folder: Path, name: str, figure: Any) -> str:
+    """Saves a figure and returns the link to it."""
+    file = re.sub(r"[^a-z0-9]+", "_", name.lower()).strip("_") + ".png"
+    plots.save(figure, folder / FIGURES / file)
+    return f"![{name}]({FIGURES}/{file})"
+
+
+def _margin_span(interval: Sequence[float] | None) -> str:
+    return "unknown" if interval is None else f"{interval[0]:.3g} to {interval[1]:.3g}"

@@ -1,0 +1,153 @@
+"""Folders -> runs that can be compared: their tables, their names, what they cost.
+
+A run folder holds config.yaml, metrics.json and a score table; a score table alone will do. The
+configuration is only read to name runs and to find those that differ in nothing but the seed.
+"""
+
+from __future__ import annotations
+
+import json
+from collections import Counter
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from omegaconf import DictConfig, OmegaConf
+
+from mmreward.config import load_run_config
+from mmreward.errors import UserError
+from mmreward.evaluation.metrics import METRICS, PairTable, pair_tables
+from mmreward.evaluation.tables import SCORES, read_table
+
+# What says where and how a run was kept, not what it is. `task` and `choices` only repeat.
+_NO_VARIANT = ("task", "choices", "seed", "resume", "tracking", "checkpoint", "evaluation")
+
+
+@dataclass(frozen=True)
+class Run:
+    """One side of a comparison.
+
+    name:     short, unlike that of any other run of the comparison
+    sets:     the pairs of every benchmark it was scored on
+    training: what its training cost, as in metrics.json; empty for a score table alone
+    variant:  the same text for runs that differ in nothing but the seed; None without config.yaml
+    """
+
+    name: str
+    folder: Path
+    sets: Mapping[str, PairTable]
+    training: Mapping[str, Any]
+    variant: str | None = None
+
+
+def read_runs(runs: Sequence[str | Path], tables: Sequence[str | Path] = ()) -> list[Run]:
+    """The runs (folders with config.yaml, or a sweep's folder of them) and the bare score tables.
+
+    Raises UserError for fewer than two, the same folder twice, and whatever `read_table` and
+    `pair_tables` refuse.
+    """
+    configured = [load_run_config(folder, "runs") for run in runs for folder in _expand(Path(run))]
+    configs = dict(configured)
+    folders = [folder for folder, _ in configured] + [Path(table) for table in tables]
+    if len(folders) < 2:
+        raise UserError(
+            f"a comparison needs two runs or score tables, this one has {len(folders)}; give "
+            "runs=[outputs/…,outputs/…] or tables=[folder_a,folder_b]"
+        )
+    ((twice, count),) = Counter(folder.resolve() for folder in folders).most_common(1)
+    if count > 1:
+        raise UserError(f"{twice} is named twice; a run cannot be compared with itself")
+    names = _names(folders, configs)
+    return [
+        Run(
+            name=name,
+            folder=folder,
+            sets=pair_tables(read_table(folder)),
+            training=_training(folder),
+            variant=_variant(configs[folder]) if folder in configs else None,
+        )
+        for name, folder in zip(names, folders, strict=True)
+    ]
+
+
+def _expand(folder: Path) -> list[Path]:
+    """The folder itself, or the runs inside it (of a sweep), in the order of their numbers."""
+    if not folder.is_dir() or (folder / "config.yaml").is_file() or (folder / SCORES).is_file():
+        return [folder]
+    inside = [path.parent for path in folder.glob(f"*/{SCORES}")]
+    return sorted(inside, key=lambda path: (len(path.name), path.name)) or [folder]
+
+
+def _training(folder: Path) -> dict[str, Any]:
+    path = folder / METRICS
+    if not path.is_file():
+        return {}
+    training: dict[str, Any] = json.loads(path.read_text(encoding="utf-8")).get("training", {})
+    return training
+
+
+def _variant(config: DictConfig) -> str:
+    kept = {name: value for name, value in _plain(config).items() if name not in _NO_VARIANT}
+    return json.dumps(kept, sort_keys=True, default=str)
+
+
+def _plain(config: DictConfig) -> dict[str, Any]:
+    plain = OmegaConf.to_container(config, resolve=False)
+    assert isinstance(plain, dict)
+    return {str(name): value for name, value in plain.items()}
+
+
+def _names(folders: Sequence[Path], configs: Mapping[Path, DictConfig]) -> list[str]:
+    """enhanced s0, or the folder's name; runs that share it add what tells them apart."""
+    losses = {_choice(config, "loss") for config in configs.values()}
+    base = {folder: folder.resolve().name for folder in folders}
+    for folder, config in configs.items():
+        loss = f"+{_choice(config, 'loss')}" if len(losses) > 1 else ""
+        base[folder] = f"{_choice(config, 'model')}{loss} s{config.get('seed')}"
+    names = []
+    for folder in folders:
+        alike = [other for other in folders if base[other] == base[folder]]
+        names.append(" ".join([base[folder], *_settings(folder, alike, configs)]))
+    repeated = {name for name, count in Counter(names).items() if count > 1}
+    return [
+        f"{name} ({_tail(folder, folders)})" if name in repeated else name
+        for name, folder in zip(names, folders, strict=True)
+    ]
+
+
+def _choice(config: DictConfig, group: str) -> str:
+    return str((config.get("choices") or {}).get(group, group))
+
+
+def _settings(folder: Path, alike: Sequence[Path], configs: Mapping[Path, DictConfig]) -> list[str]:
+    """lr=0.001: the settings that runs of one name all have and that differ, at most two."""
+    if any(other not in configs for other in alike):
+        return []
+    flat = [dict(_flat(_plain(configs[other]))) for other in alike]
+    own = dict(_flat(_plain(configs[folder])))
+    varied = [
+        key
+        for key in own
+        if all(key in other for other in flat) and len({str(other[key]) for other in flat}) > 1
+    ]
+    return [f"{key.rsplit('.', 1)[-1]}={own[key]}" for key in varied[:2]]
+
+
+def _flat(node: Any, key: str = "") -> Iterator[tuple[str, Any]]:
+    if isinstance(node, dict):
+        for name, value in node.items():
+            if not name.startswith("_") and (key or name not in _NO_VARIANT):
+                yield from _flat(value, f"{key}.{name}" if key else name)
+    else:
+        yield key, node
+
+
+def _tail(folder: Path, folders: Sequence[Path]) -> str:
+    """As much of the path's end as no other run of the comparison shares."""
+    parts = folder.resolve().parts
+    for length in range(1, len(parts)):
+        tail = parts[-length:]
+        if sum(other.resolve().parts[-length:] == tail for other in folders) == 1:
+            return "/".join(tail)
+    return str(folder)

@@ -1,0 +1,112 @@
+"""(model, records, condition) -> rows of the score table."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+
+import torch
+
+from mmreward.data.encoding import EncodedRecord
+from mmreward.data.prefix import Collate
+from mmreward.errors import UserError
+from mmreward.evaluation.controls import blind_image, swap_images
+from mmreward.evaluation.tables import Key, ScoreWriter
+from mmreward.model.reward import RewardModel
+from mmreward.records import Record, RecordError
+
+
+def _blind(records: Sequence[Record]) -> list[Record | None]:
+    return [blind_image(record) for record in records]
+
+
+def _unchanged(records: Sequence[Record]) -> list[Record | None]:
+    return list(records)
+
+
+@dataclass(frozen=True)
+class Condition:
+    """How a set is scored.
+
+    transform: the records as the model sees them, aligned with the originals; None leaves one out
+    trained:   False scores with the weights the configuration starts from (not `init_from`'s)
+    """
+
+    transform: Callable[[Sequence[Record]], list[Record | None]]
+    trained: bool = True
+
+
+CONDITIONS: dict[str, Condition] = {
+    "intact": Condition(_unchanged),
+    "blind_image": Condition(_blind),
+    "swapped_image": Condition(swap_images),
+    "untrained": Condition(_unchanged, trained=False),
+}
+
+
+def find_condition(name: str) -> Condition:
+    """The condition of that name; UserError with the possible ones for any other."""
+    if name not in CONDITIONS:
+        raise UserError(
+            f"evaluation.conditions names {name}, which is not one of {', '.join(CONDITIONS)}"
+        )
+    return CONDITIONS[name]
+
+
+def score_condition(
+    name: str,
+    model: RewardModel,
+    collate: Collate,
+    records: Sequence[Record],
+    writer: ScoreWriter,
+    batch_size: int,
+) -> int:
+    """Scores what the table does not hold yet; returns how many records were scored.
+
+    Rows are filed under the *original* record's id and appended batch by batch, so that an
+    interrupted evaluation continues where it stopped.
+    """
+    device = next(model.parameters()).device
+    waiting = [
+        (original.id, shown)
+        for original, shown in zip(records, find_condition(name).transform(records), strict=True)
+        if shown is not None and not _scored(original, name, writer)
+    ]
+    # Long rows together: the padding of a batch follows its longest row.
+    waiting.sort(key=lambda item: sum(len(r.text) for r in item[1].responses) + len(item[1].prompt))
+    scored = 0
+    for start in range(0, len(waiting), batch_size):
+        chunk = waiting[start : start + batch_size]
+        encoded = list(_encoded(name, chunk, collate))
+        if not encoded:
+            continue
+        batch = collate.batch([item for _, item in encoded]).to(device)
+        with torch.inference_mode():
+            scores = model(batch).scores.tolist()
+        first = 0
+        for record_id, item in encoded:
+            last = first + len(item.answer_ids)
+            writer.append(
+                (Key(record_id, answer, name), score)
+                for answer, score in enumerate(scores[first:last])
+            )
+            first = last
+        scored += len(encoded)
+    return scored
+
+
+def _encoded(
+    name: str, chunk: Sequence[tuple[str, Record]], collate: Collate
+) -> Iterator[tuple[str, EncodedRecord]]:
+    """The chunk as tokens. A record that only a changed image makes too long (a larger one than
+    its own) is left out of that condition; the metrics say how many it has."""
+    for record_id, shown in chunk:
+        try:
+            yield record_id, collate.encoder.encode(shown)
+        except RecordError:
+            if name == "intact":
+                raise
+
+
+def _scored(record: Record, condition: str, writer: ScoreWriter) -> bool:
+    return all(Key(record.id, k, condition) in writer for k in range(len(record.responses)))

@@ -1,0 +1,298 @@
+"""The two files every metric is a function of, and the file that says where they come from.
+
+records.jsonl     one line per record of an evaluated set, in its order. A set that holds the same
+                  record twice has two lines with one `record` id; they share their scores, both
+                  count, and metrics treat them as one group.
+scores.jsonl      one line per (record, answer, condition, order, sample), appended as it goes
+scores.meta.json  model, configuration, revision, layout, dtype, versions
+
+Another project may write these files; nothing here needs a model. What is read:
+
+records.jsonl     record: any text, the same for the same content
+                  benchmark, split: which set it belongs to; category, group: text or null
+                  answers: [{chars, newlines}], where known also text, tokens
+                  pairs: [[better, worse, weight]], indices into answers
+                  where known: prompt; media: [{sha256, path}]; ties: [[i, j]]
+scores.jsonl      record, answer, condition ("intact" is the model as it is), score;
+                  order and sample are 0 if they are not given
+"""
+
+from __future__ import annotations
+
+import json
+import math
+import os
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from types import TracebackType
+from typing import Any, NamedTuple, Self
+
+import pandas as pd
+
+from mmreward.errors import UserError
+from mmreward.records import Record
+
+RECORDS = "records.jsonl"
+SCORES = "scores.jsonl"
+META = "scores.meta.json"
+
+# Order in which conditions are shown; others follow by name.
+CONDITIONS = ("intact", "blind_image", "swapped_image", "text_only", "normalised", "untrained")
+
+
+class Key(NamedTuple):
+    """What a score belongs to.
+
+    order:  presentation order, 0 as listed (judges also score the reverse, 1)
+    sample: number of the sampled completion (judges)
+    """
+
+    record: str
+    answer: int
+    condition: str
+    order: int = 0
+    sample: int = 0
+
+
+def record_row(
+    record: Record, benchmark: str, split: str, tokens: Sequence[int | None] | None = None
+) -> dict[str, Any]:
+    """The line of records.jsonl for a record; `tokens` holds the answers' lengths in tokens."""
+    tokens = [None] * len(record.responses) if tokens is None else tokens
+    return {
+        "record": record.id,
+        "source_id": record.source_id,
+        "benchmark": benchmark,
+        "split": split,
+        "category": record.category,
+        "group": record.group,
+        "prompt": record.prompt,
+        "media": [
+            {"sha256": m.sha256, "path": None if m.path is None else str(m.path)}
+            for m in record.media
+        ],
+        "answers": [
+            {
+                "text": response.text,
+                "chars": len(response.text),
+                "tokens": count,
+                "newlines": response.text.count("\n"),
+                "rank": response.rank,
+            }
+            for response, count in zip(record.responses, tokens, strict=True)
+        ],
+        "pairs": [[pair.better, pair.worse, pair.weight] for pair in record.pairs],
+        "ties": [list(tie) for tie in record.ties],
+    }
+
+
+def write_records(folder: Path, rows: Sequence[Mapping[str, Any]]) -> None:
+    """Writes the rows of one or more sets; other sets already in the file stay."""
+    path = folder / RECORDS
+    written = {(row["benchmark"], row["split"]) for row in rows}
+    kept = []
+    if path.exists():
+        kept = [row for row in _read(path) if (row["benchmark"], row["split"]) not in written]
+    _replace(path, "".join(_line(row) for row in [*kept, *rows]))
+
+
+class ScoreWriter:
+    """Appends to scores.jsonl and continues where an interrupted evaluation stopped.
+
+    A line that a killed process left unfinished is cut off. `key in writer` tells what is
+    already scored. Close it, or use it as a context manager.
+
+    Raises UserError if the folder holds scores of another `meta`: two models in one table
+    would be taken for one.
+    """
+
+    def __init__(self, folder: Path, meta: Mapping[str, Any]) -> None:
+        path = folder / SCORES
+        self.keys: set[Key] = set()
+        if path.exists():
+            with path.open("rb+") as file:
+                file.truncate(file.read().rfind(b"\n") + 1)
+            self.keys = {_key(row) for row in _read(path)}
+        if self.keys:
+            _same_meta(folder / META, meta)
+        _replace(folder / META, json.dumps(meta, indent=2, sort_keys=True) + "\n")
+        self._file = path.open("a", encoding="utf-8")
+
+    def __contains__(self, key: Key) -> bool:
+        return key in self.keys
+
+    def write(self, key: Key, score: float, **fields: Any) -> bool:
+        """Writes one line and returns True, or leaves the one that is there and returns False.
+
+        fields: what else is kept of a judgement, such as verdict and parsed
+
+        Raises UserError for a score that is not a finite number.
+        """
+        if key in self.keys:
+            return False
+        if not math.isfinite(score):
+            raise UserError(
+                f"the model gave {_name(key)} the score {score}, not a finite number; look at the "
+                "training loss, or score in float32"
+            )
+        self._file.write(_line({**key._asdict(), "score": float(score), **fields}))
+        self._file.flush()
+        self.keys.add(key)
+        return True
+
+    def append(self, scores: Iterable[tuple[Key, float]]) -> int:
+        """Writes many; returns how many were new."""
+        return sum(self.write(key, score) for key, score in scores)
+
+    def close(self) -> None:
+        self._file.close()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        self.close()
+
+
+@dataclass(frozen=True)
+class ScoreTable:
+    """What was evaluated and what came out.
+
+    records: the lines of records.jsonl
+    scores:  record, answer, condition, order, sample, score: one row per line of scores.jsonl.
+             Scores of records that records.jsonl does not name (of an earlier, larger set) are
+             not used.
+    """
+
+    folder: Path
+    records: list[dict[str, Any]]
+    scores: pd.DataFrame
+
+    @property
+    def conditions(self) -> list[str]:
+        found = set(self.scores["condition"])
+        return [c for c in CONDITIONS if c in found] + sorted(found - set(CONDITIONS))
+
+    def by_answer(self, condition: str) -> dict[tuple[str, int], float]:
+        """(record, answer) -> score, averaged over presentation orders and samples."""
+        rows = self.scores[self.scores["condition"] == condition]
+        means = rows.groupby(["record", "answer"])["score"].mean()
+        return dict(zip(means.index, means.to_numpy(), strict=True))
+
+
+def read_table(folder: Path) -> ScoreTable:
+    """Reads a folder's records.jsonl and scores.jsonl.
+
+    Raises UserError for a missing or empty file, a line that is not JSON or lacks a field, a
+    score written twice and a score that is not a finite number. Whether every answer has its
+    score is asked where the scores are used, per set and condition.
+    """
+    records = list(_read(folder / RECORDS))
+    scores = list(_read(folder / SCORES))
+    for path, rows in ((folder / RECORDS, records), (folder / SCORES, scores)):
+        if not rows:
+            raise UserError(f"{path} is empty; run the evaluation again")
+    for number, row in enumerate(records, 1):
+        problem = _problem(row)
+        if problem:
+            raise UserError(f"{folder / RECORDS} line {number} has {problem}")
+    seen: set[Key] = set()
+    for row in scores:
+        key = _key(row)
+        if key in seen:
+            raise UserError(f"{folder / SCORES} holds {_name(key)} twice; remove one of the lines")
+        if not isinstance(row["score"], int | float) or not math.isfinite(row["score"]):
+            raise UserError(
+                f"{folder / SCORES} gives {_name(key)} the score {row['score']}, not a finite "
+                "number; repair the model and score again"
+            )
+        seen.add(key)
+    frame = pd.DataFrame([(*_key(row), float(row["score"])) for row in scores])
+    frame.columns = pd.Index([*Key._fields, "score"])
+    return ScoreTable(folder, records, frame)
+
+
+_FIELDS = {
+    RECORDS: ("record", "benchmark", "split", "category", "group", "answers", "pairs"),
+    SCORES: ("record", "answer", "condition", "score"),
+}
+
+
+def _read(path: Path) -> Iterator[dict[str, Any]]:
+    """The rows of a JSONL file, without a last line that was cut short."""
+    try:
+        text = path.read_text(encoding="utf-8")
+    except OSError:
+        raise UserError(
+            f"{path} cannot be read; is {path.parent} the folder of a run that was evaluated?"
+        ) from None
+    for number, line in enumerate(text.split("\n")[:-1], 1):
+        try:
+            row = json.loads(line)
+        except json.JSONDecodeError as error:
+            raise UserError(f"{path} line {number} is not JSON ({error})") from None
+        for field in _FIELDS[path.name]:
+            if field not in row:
+                raise UserError(f"{path} line {number} has no {field!r}")
+        yield row
+
+
+def _problem(row: Mapping[str, Any]) -> str | None:
+    for answer in row["answers"]:
+        for field in ("chars", "newlines"):
+            if field not in answer:
+                return f"an answer without {field!r}"
+    for better, worse, *_ in row["pairs"]:
+        if not (0 <= better < len(row["answers"]) and 0 <= worse < len(row["answers"])):
+            return (
+                f"the pair [{better}, {worse}] but {len(row['answers'])} answers (0 is the first)"
+            )
+    if not isinstance(row["category"], str | None):
+        return f"the category {row['category']!r}, which should be a text or null"
+    return None
+
+
+def _key(row: Mapping[str, Any]) -> Key:
+    return Key(
+        row["record"], row["answer"], row["condition"], row.get("order", 0), row.get("sample", 0)
+    )
+
+
+def _name(key: Key) -> str:
+    return f"answer {key.answer} of record {key.record} under {key.condition!r}"
+
+
+def _line(row: Mapping[str, Any]) -> str:
+    # ASCII escapes: answers may hold lone surrogates, which no UTF-8 file can.
+    return json.dumps(row, allow_nan=False) + "\n"
+
+
+def _replace(path: Path, text: str) -> None:
+    """All or nothing: a killed process leaves the old file."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    draft = path.with_name(path.name + ".part")
+    draft.write_text(text, encoding="utf-8")
+    os.replace(draft, path)
+
+
+def _same_meta(path: Path, meta: Mapping[str, Any]) -> None:
+    try:
+        old = json.loads(path.read_text(encoding="utf-8"))
+    except OSError:
+        raise UserError(
+            f"{path} is missing, so that nobody knows which model wrote {SCORES}; "
+            f"delete {SCORES} to score again"
+        ) from None
+    new = json.loads(json.dumps(meta))
+    for field in sorted({*old, *new}):
+        if old.get(field) != new.get(field):
+            raise UserError(
+                f"{path.parent} holds scores with {field}={old.get(field)!r}, this evaluation has "
+                f"{new.get(field)!r}; delete {SCORES} there to score again"
+            )
