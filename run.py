@@ -1,0 +1,51 @@
+"""The entry: composes the configuration and hands it to the task it names.
+
+python run.py                                   train the default and evaluate it
+python run.py model=base loss=bradley_terry     choose; --help lists every option
+python run.py task=evaluate run=outputs/…       score a run again
+"""
+
+import os
+import sys
+
+import hydra
+from hydra.core.hydra_config import HydraConfig
+from hydra.errors import HydraException
+from hydra.types import RunMode
+from omegaconf import DictConfig
+from omegaconf.errors import OmegaConfBaseException
+
+from mmreward.config import check_keys, one_sentence, register_resolvers, register_schemas
+from mmreward.errors import UserError
+
+# OpenMP's threads spin while they wait for each other. Spinning long, they are several times
+# slower as soon as the machine does anything else; not at all, they are no faster than one.
+# Read when torch is imported, so it is set here.
+os.environ.setdefault("GOMP_SPINCOUNT", "2000")
+
+TRACEBACK_ASKED = os.environ.get("HYDRA_FULL_ERROR") == "1"
+
+register_schemas()
+register_resolvers()
+
+
+@hydra.main(version_base="1.3", config_path="conf", config_name="config")
+def main(cfg: DictConfig) -> float | None:
+    """Runs the task; what it returns is what a sweeper optimises."""
+    try:
+        check_keys(cfg)
+        return hydra.utils.get_method(cfg.task._target_)(cfg)
+    except UserError as error:
+        if TRACEBACK_ASKED or HydraConfig.get().mode is RunMode.MULTIRUN:
+            raise
+        sys.exit(f"error: {error}")
+
+
+if __name__ == "__main__":
+    os.environ["HYDRA_FULL_ERROR"] = "1"  # Hydra then raises its errors instead of printing them
+    try:
+        main()
+    except (UserError, HydraException, OmegaConfBaseException) as error:
+        if TRACEBACK_ASKED:
+            raise
+        sys.exit(f"error: {one_sentence(error)}")

@@ -1,0 +1,130 @@
+"""task=evaluate: score the test split of a run, and everything that follows from the scores."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any
+
+import torch
+from omegaconf import DictConfig, OmegaConf
+from rich.console import Console
+
+from mmreward.bundle import load_bundle
+from mmreward.config import load_run_config
+from mmreward.curves import read_curves
+from mmreward.data.bad_records import write_bad_records
+from mmreward.data.prefix import Collate
+from mmreward.errors import UserError
+from mmreward.evaluation.metrics import METRICS, write_metrics
+from mmreward.evaluation.metrics import evaluate as compute_metrics
+from mmreward.evaluation.report import summary_table, write_report
+from mmreward.evaluation.scoring import Condition, find_condition, score_condition
+from mmreward.evaluation.tables import ScoreWriter, read_table, record_row, write_records
+from mmreward.model.reward import RewardModel
+from mmreward.records import Record
+from mmreward.tasks.assemble import data_source, fresh_model, quiet, records_to_score
+
+
+def evaluate(cfg: DictConfig) -> float:
+    """Scores `run`'s test split under `evaluation.conditions`; returns its accuracy.
+
+    Scores that the run folder already holds are not computed again.
+    """
+    quiet()
+    folder, run = load_run_config(cfg.run)
+    check_evaluation(cfg.evaluation)
+    model, collate = load_bundle(folder / "model")
+    model.to("cuda" if torch.cuda.is_available() else "cpu")
+    records, bad = records_to_score(run, data_source(run), collate.encoder)
+    write_bad_records(folder, bad)
+    console = Console()
+    metrics = evaluate_model(folder, run, model, collate, records, cfg.evaluation, console)
+    console.print(summary_table(metrics))
+    console.print(f"run folder: {folder}", soft_wrap=True)
+    return next(iter(metrics["benchmarks"].values()))["accuracy"]
+
+
+def evaluate_model(
+    folder: Path,
+    run: DictConfig,
+    model: RewardModel,
+    collate: Collate,
+    records: list[Record],
+    options: DictConfig,
+    console: Console,
+    training: dict[str, Any] | None = None,
+) -> dict[str, Any]:
+    """Writes records.jsonl, scores.jsonl, metrics.json, report.md; returns the metrics.
+
+    training: cost of the training, if it has just ended; else the run's own is kept.
+    """
+    conditions = check_evaluation(options)
+    source = data_source(run)
+    tokens = [[len(collate.encoder.tokenize(a.text)) for a in r.responses] for r in records]
+    write_records(
+        folder,
+        [record_row(r, source.name, "test", t) for r, t in zip(records, tokens, strict=True)],
+    )
+    # Evaluation is deterministic: dropout off.
+    model.eval()
+    meta = _meta(run, model, collate)
+    with ScoreWriter(folder, meta) as writer, console.status("scoring") as status:
+        for trained in (True, False):
+            names = [n for n, c in conditions.items() if c.trained is trained]
+            if not names:
+                continue
+            scorer = model if trained else _untrained(run, model)
+            for name in names:
+                status.update(f"scoring the test split: {name}")
+                score_condition(name, scorer, collate, records, writer, options.batch_size)
+    table = read_table(folder)
+    if training is None and (folder / METRICS).is_file():
+        previous = json.loads((folder / METRICS).read_text())
+        training = previous["training"]
+    metrics = write_metrics(folder, compute_metrics(table), training)
+    write_report(folder, metrics, table, read_curves(folder))
+    return metrics
+
+
+def check_evaluation(options: DictConfig) -> dict[str, Condition]:
+    """The conditions by name. Raises UserError for an unknown one, none, or no batch."""
+    if "intact" not in options.conditions:
+        raise UserError(
+            "evaluation.conditions must contain intact; every other condition is read beside it"
+        )
+    if options.batch_size < 1:
+        raise UserError(f"evaluation.batch_size={options.batch_size} must be at least 1")
+    return {name: find_condition(name) for name in options.conditions}
+
+
+def _untrained(run: DictConfig, model: RewardModel) -> RewardModel:
+    device = next(model.parameters()).device
+    return fresh_model(run).to(device).eval()
+
+
+def _meta(run: DictConfig, model: RewardModel, collate: Collate) -> dict[str, Any]:
+    """What scores.meta.json says: scores of two different models must not share a table."""
+    config = OmegaConf.to_container(run.model, resolve=True)
+    digest = hashlib.sha256(json.dumps(config, sort_keys=True).encode())
+    return {
+        "model": config["_target_"] if isinstance(config, dict) else "",
+        "model_config": digest.hexdigest()[:16],
+        "weights": weights_digest(model),
+        "seed": run.seed,
+        "layout": collate.layout,
+        "dtype": str(next(model.parameters()).dtype).removeprefix("torch."),
+        "versions": {name: version(name) for name in ("mmreward", "torch", "transformers")},
+    }
+
+
+def weights_digest(model: RewardModel) -> str:
+    """16 hex digits that name the trained weights."""
+    digest = hashlib.sha256()
+    for name, parameter in sorted(model.named_parameters()):
+        if parameter.requires_grad:
+            digest.update(name.encode())
+            digest.update(parameter.detach().float().cpu().numpy().tobytes())
+    return digest.hexdigest()[:16]

@@ -1,0 +1,313 @@
+"""task=train: build, fit, keep the best weights as a bundle, evaluate."""
+
+from __future__ import annotations
+
+import os
+import socket
+import subprocess
+from pathlib import Path
+from typing import Any
+
+import lightning.pytorch as pl
+import torch
+from hydra.core.hydra_config import HydraConfig
+from lightning.pytorch.callbacks import EarlyStopping, ModelCheckpoint, TQDMProgressBar
+from lightning.pytorch.utilities.exceptions import MisconfigurationException
+from lightning.pytorch.utilities.rank_zero import rank_zero_only
+from omegaconf import DictConfig, OmegaConf, open_dict
+from rich.console import Console
+from rich.table import Table
+
+from mmreward.bundle import load_weights, save_bundle
+from mmreward.config import ROOT, build, load_run_config, save_config
+from mmreward.curves import Curves
+from mmreward.data.bad_records import write_bad_records
+from mmreward.data.datamodule import PreferenceData
+from mmreward.data.prefix import Collate
+from mmreward.data.preparation import sample_text
+from mmreward.data.skipping import SkippingCollate
+from mmreward.data.sources.base import SPLITS, Source
+from mmreward.errors import UserError
+from mmreward.evaluation.report import summary_table
+from mmreward.evaluation.tables import SCORES
+from mmreward.lightning_module import RewardModule
+from mmreward.model.backbone import count_parameters
+from mmreward.tasks.assemble import (
+    data_source,
+    flat_metrics,
+    fresh_model,
+    make_collate,
+    optimizer_and_scheduler,
+    quiet,
+    records_to_score,
+    sample,
+)
+from mmreward.tasks.evaluate import check_evaluation, evaluate_model
+from mmreward.throughput import Throughput
+
+# What a resumed run may change on its command line: how long and where it trains, not what.
+RESUMABLE = ("resume", "task", "trainer", "early_stopping", "checkpoint", "tracking", "hydra")
+
+
+def train(cfg: DictConfig) -> float | None:
+    """Trains what the configuration describes and returns its test accuracy (rank zero)."""
+    quiet()
+    # Hydra cannot tell us when called through its compose API; then the choices stay unknown.
+    overrides = list(HydraConfig.get().overrides.task) if HydraConfig.initialized() else []
+    folder, cfg = resume_run(cfg, overrides) if cfg.resume else new_run(cfg)
+    check_evaluation(cfg.evaluation)  # now, not after hours of training
+    console = Console(quiet=getattr(rank_zero_only, "rank", 0) != 0)
+
+    source = data_source(cfg)
+    loss = build(cfg.loss, "loss")
+    loss.check(cfg.data.batch_size, sample(source))
+    model = fresh_model(cfg)
+    if cfg.init_from and not cfg.resume:  # a checkpoint overwrites them
+        weights = load_run_config(cfg.init_from, "init_from")[0] / "model" / "model.safetensors"
+        load_weights(model, weights)
+    collate, why = make_collate(cfg, model, source)
+    console.print(data_table(source))
+    console.print(sample_text(source.split("train")), markup=False, highlight=False)
+    if source.unread_columns:
+        console.print(f"columns not read: {', '.join(source.unread_columns)}", markup=False)
+    test, unfit = records_to_score(cfg, source, collate.encoder)
+    if not test:
+        raise UserError(f"the test split of {source.name} is empty; give data.source one to score")
+    if not console.quiet and (left_out := write_bad_records(folder, [*source.bad_records, *unfit])):
+        console.print(left_out, soft_wrap=True)
+    trainable, total = count_parameters(model)
+    console.print(f"model: {trainable:,} trainable of {total:,} parameters")
+    console.print(f"layout: {collate.layout} ({why})")
+
+    tracking = build(cfg.tracking, "tracking")
+    status = "FAILED"
+    metrics: dict[str, Any] = {"benchmarks": {}, "training": {}}
+    try:
+        tracking.start(
+            run_name(cfg), run_params(cfg), run_tags(collate), folder / "config.yaml", folder
+        )
+        trainer, throughput = make_trainer(cfg, folder, tracking.logger())
+        module = RewardModule(
+            model,
+            loss,
+            *optimizer_and_scheduler(cfg),
+            plain(cfg),
+        )
+        data = PreferenceData(
+            source,
+            SkippingCollate(collate, folder) if cfg.data.on_bad_record == "skip" else collate,
+            cfg.data.batch_size,
+            cfg.data.eval_batch_size,
+            cfg.data.num_workers,
+            cfg.seed,
+        )
+        last = folder / "checkpoints" / "last.ckpt"
+        try:
+            start = str(last) if cfg.resume else None
+            trainer.fit(module, data, ckpt_path=start, weights_only=True)
+        except MisconfigurationException as error:
+            raise UserError(f"training cannot start: {error}") from error
+        keep_best(module, data, trainer, folder / "checkpoints")
+        if trainer.is_global_zero:
+            # Lightning has moved it off the accelerator; it is scored where it was trained.
+            model.to(trainer.strategy.root_device)
+            (folder / SCORES).unlink(missing_ok=True)  # of the weights a resumed run had before
+            save_bundle(folder / "model", model, plain(cfg.model), collate)
+            metrics = evaluate_model(
+                folder,
+                cfg,
+                model,
+                collate,
+                test,
+                cfg.evaluation,
+                console,
+                throughput.summary(trainer.global_step),
+            )
+        status = "FINISHED"
+    finally:
+        names = ("report.md", "metrics.json", "scores.jsonl", "records.jsonl", "figures", "model")
+        link = tracking.finish(flat_metrics(metrics), [folder / name for name in names], status)
+    if not trainer.is_global_zero:
+        return None
+    console.print(summary_table(metrics))
+    console.print(f"run folder: {folder}", soft_wrap=True)
+    if link:
+        console.print(link, soft_wrap=True)
+    return next(iter(metrics["benchmarks"].values()))["accuracy"]
+
+
+# -- run folders ---------------------------------------------------------------------------
+
+
+def new_run(cfg: DictConfig) -> tuple[Path, DictConfig]:
+    """Claims a fresh run folder and writes config.yaml into it.
+
+    Raises UserError if a run lives there already (`hydra.run.dir=` given twice).
+    """
+    hydra = HydraConfig.get() if HydraConfig.initialized() else None
+    folder = Path(hydra.runtime.output_dir if hydra else os.getcwd())
+    if folder.is_relative_to(Path.cwd()):
+        folder = folder.relative_to(Path.cwd())
+    if hydra:
+        names = {k: v for k, v in hydra.runtime.choices.items() if not k.startswith("hydra/")}
+        # A group chosen again inside another one (data/source@data.source.sources.first) is not
+        # the run's choice of that group.
+        outer = {k: v for k, v in names.items() if "@data.source." not in k}
+        choices = {k.split("@")[0]: v for k, v in outer.items()}
+        with open_dict(cfg):
+            cfg.choices = choices
+    # Rank zero claims the folder; the ranks it starts come to the same one.
+    if os.environ.get("LOCAL_RANK", "0") == "0":
+        try:
+            (folder / "config.yaml").touch(exist_ok=False)
+        except FileExistsError:
+            raise UserError(
+                f"{folder} already holds a run; continue it with resume={folder} or choose "
+                "another hydra.run.dir"
+            ) from None
+        save_config(cfg, folder / "config.yaml")
+    return folder, cfg
+
+
+def resume_run(cfg: DictConfig, overrides: list[str]) -> tuple[Path, DictConfig]:
+    """(folder, its saved configuration with the command line's trainer settings).
+
+    Raises UserError if the folder holds no checkpoint or the command line asks for another model
+    or other data than the run has.
+    """
+    folder, saved = load_run_config(cfg.resume)
+    if not (folder / "checkpoints" / "last.ckpt").is_file():
+        raise UserError(
+            f"resume={cfg.resume} has no checkpoints/last.ckpt to continue from; start anew"
+        )
+    for override in overrides:
+        key = override.lstrip("+~").split("=")[0]
+        if key.split(".")[0].split("/")[0] not in RESUMABLE:
+            raise UserError(
+                f"{key} cannot change when a run is resumed; leave it out, or start a new run "
+                "with init_from= instead of resume="
+            )
+    with open_dict(saved):
+        saved.resume = cfg.resume
+        for key in sorted({override.lstrip("+~").split("=")[0] for override in overrides}):
+            # Only what was named: every other setting stays as the run has it. `trainer=gpu`
+            # names the whole group.
+            if key.split(".")[0] in RESUMABLE[2:6]:
+                OmegaConf.update(saved, key, OmegaConf.select(cfg, key), merge=False)
+    if os.environ.get("LOCAL_RANK", "0") == "0":
+        save_config(saved, folder / "config.yaml")
+    return folder, saved
+
+
+def plain(node: Any) -> Any:
+    """A config node as plain dicts and lists; what checkpoints may hold."""
+    return OmegaConf.to_container(node, resolve=True)
+
+
+# -- trainer -------------------------------------------------------------------------------
+
+
+def make_trainer(
+    cfg: DictConfig, folder: Path, loggers: list[Any]
+) -> tuple[pl.Trainer, Throughput]:
+    """The Lightning trainer with its callbacks."""
+    if (cfg.trainer.max_steps == -1) == (cfg.trainer.max_epochs == -1):
+        raise UserError(
+            "give one of trainer.max_steps and trainer.max_epochs and leave the other at -1: "
+            "with both, Lightning ends a resumed run early"
+        )
+    throughput = Throughput()
+    callbacks: list[pl.Callback] = [
+        throughput,
+        Curves(folder),
+        *(
+            build(node, f"checkpoint.{name}", dirpath=folder / "checkpoints")
+            for name, node in cfg.checkpoint.items()
+        ),
+    ]
+    if cfg.trainer.enable_progress_bar:
+        callbacks.append(TQDMProgressBar(refresh_rate=10))
+    stopping: EarlyStopping | None = build(cfg.early_stopping or None, "early_stopping")
+    if stopping:
+        callbacks.append(stopping)
+    trainer: pl.Trainer = build(
+        cfg.trainer,
+        "trainer",
+        callbacks=callbacks,
+        logger=loggers or False,
+        default_root_dir=folder,
+    )
+    return trainer, throughput
+
+
+def keep_best(
+    module: RewardModule, data: PreferenceData, trainer: pl.Trainer, folder: Path
+) -> None:
+    """Leaves the module with the best weights by the metric a checkpoint callback follows.
+
+    The steps after the last validation count as well: the end of training is saved as the
+    checkpoint to resume from, validated, and kept if it is better than what was saved.
+    """
+    trainer.save_checkpoint(folder / "last.ckpt")
+    following = [c for c in trainer.checkpoint_callbacks if getattr(c, "monitor", None)]
+    if following and isinstance(best := following[0], ModelCheckpoint):
+        if module.validated_at != module.trainer.global_step:
+            (measured,) = trainer.validate(module, data, verbose=False)
+            score = measured.get(str(best.monitor))
+            if best.best_model_score is None or score is None:
+                return
+            sign = 1 if best.mode == "max" else -1
+            if sign * score >= sign * float(best.best_model_score):
+                return
+        state = torch.load(best.best_model_path, map_location="cpu", weights_only=True)
+        module.load_state_dict(state["state_dict"], strict=False)
+
+
+# -- what the screen and the tracker show --------------------------------------------------
+
+
+def data_table(source: Source) -> Table:
+    """The data in numbers, a row per split."""
+    table = Table(title=f"data: {source.name}")
+    for name in ("split", "records", "answers", "images"):
+        table.add_column(name, justify="left" if name == "split" else "right")
+    for split in SPLITS:
+        records = source.split(split)
+        # A lazy split of a million records is not walked through; its first hundred will do.
+        head = [records[i] for i in range(min(100, len(records)))]
+        answers = sorted({len(record.responses) for record in head})
+        images = sorted({len(record.media) for record in head})
+        table.add_row(split, f"{len(records):,}", _range(answers), _range(images))
+    return table
+
+
+def _range(values: list[int]) -> str:
+    return "–" if not values else "–".join(str(v) for v in sorted({values[0], values[-1]}))
+
+
+def run_name(cfg: DictConfig) -> str:
+    """What varied, in a few words: enhanced+contrastive, seed 1."""
+    choices = cfg.choices or {}
+    return f"{choices.get('model', 'model')}+{choices.get('loss', 'loss')} s{cfg.seed}"
+
+
+def run_params(cfg: DictConfig) -> dict[str, Any]:
+    """Few, flat and short, in the order a comparison reads best."""
+    choices = dict(cfg.choices or {})
+    kinds = ("model", "loss", "model/backbone", "model/head", "model/pooling", "data/source")
+    named = {kind.split("/")[-1]: choices.get(kind) for kind in kinds}
+    return {**named, "lr": cfg.optimizer.lr, "batch": cfg.data.batch_size, "seed": cfg.seed}
+
+
+def run_tags(collate: Collate) -> dict[str, str]:
+    """Where and from what state of the code the run comes."""
+    try:
+        command = ["git", "rev-parse", "--short", "HEAD"]
+        commit = subprocess.run(command, capture_output=True, text=True, cwd=ROOT).stdout.strip()
+    except OSError:  # a machine without git
+        commit = ""
+    return {
+        "layout": collate.layout,
+        "host": socket.gethostname(),
+        "commit": commit or "unknown",
+    }
