@@ -1,0 +1,24 @@
+"""Fixtures shared by all tests: nothing downloads, models are tiny, one thread a process."""
+
+from __future__ import annotations
+
+import os
+import warnings
+
+os.environ["HF_HUB_OFFLINE"] = "1"
+os.environ.setdefault("MLFLOW_DISABLE_TELEMETRY", "true")
+warnings.filterwarnings("ignore", category=DeprecationWarning)
+
+import pytest  # noqa: E402
+import torch  # noqa: E402
+
+from mmreward.config import register_resolvers, register_schemas  # noqa: E402
+
+torch.set_num_threads(1)
+register_schemas()
+register_resolvers()
+
+
+@pytest.fixture(autouse=True)
+def _seed() -> None:
+    torch.manual_seed(0)

@@ -1,0 +1,146 @@
+"""What is done to records of any source before they are encoded."""
+
+from __future__ import annotations
+
+import pickle
+from pathlib import Path
+
+import pytest
+from helpers import image, record
+from own_data import row, text_rows, write_jsonl
+
+from mmreward.data.encoding import Encoder
+from mmreward.data.preparation import (
+    Prepared,
+    apply_template,
+    drop_images,
+    parse_template,
+    sample_text,
+)
+from mmreward.data.sources.jsonl import Jsonl
+from mmreward.data.sources.shapes import Shapes
+from mmreward.errors import UserError
+from mmreward.model.tiny import tiny_tokenizer
+from mmreward.records import Message, Record, Response
+
+SHAPES = Shapes(8, 4, 4)
+
+
+def test_nothing_changes_by_default() -> None:
+    prepared = Prepared(SHAPES)
+    ids = [[r.id for r in one.split("train")] for one in (prepared, SHAPES)]
+    assert ids[0] == ids[1]
+    assert prepared.name == "shapes" and prepared.bad_records == []
+
+
+def test_dropped_images_leave_text_that_a_text_backbone_reads() -> None:
+    before = SHAPES.split("test")
+    after = Prepared(SHAPES, images="drop").split("test")
+    assert len(after) == 4
+    for old, new in zip(before, after, strict=True):
+        assert old.media and not new.media
+        assert (new.prompt, new.responses, new.group) == (old.prompt, old.responses, old.group)
+    encoder = Encoder(tiny_tokenizer())
+    with pytest.raises(UserError, match=r"data\.images=drop"):
+        encoder.encode(before[0])
+    assert encoder.encode(after[0]).media == {}
+
+
+def test_texts_around_a_dropped_image_close_up() -> None:
+    one = record("Is ", 0, " left of ", 1, "?", media=(image(seed=1), image(seed=2)))
+    assert drop_images(one).messages[0].content == ("Is  left of ?",)
+    assert drop_images(record(0, media=(image(),))).messages[0].content == ("",)
+
+
+def test_the_template_stands_around_the_last_turn() -> None:
+    turns = (
+        Message("user", ("Hi",)),
+        Message("assistant", ("Hello.",)),
+        Message("user", ("Why?",)),
+    )
+    one = Record(turns, (Response("a", 0), Response("b", 1)), source_id="x", where="here")
+    new = apply_template(one, *parse_template("Question: {query}\nHow good is the {{answer}}?"))
+    assert new.messages[:2] == turns[:2]
+    assert new.messages[2].content == ("Question: Why?\nHow good is the {answer}?",)
+    assert (new.responses, new.source_id, new.where) == (one.responses, "x", "here")
+
+
+@pytest.mark.parametrize(
+    ("content", "expected"),
+    [
+        ((0, "Why?"), (0, "A Why? B")),
+        (("Is ", 0, " red?"), ("A Is ", 0, " red? B")),
+        (("Look: ", 0), ("A Look: ", 0, " B")),
+        ((0,), (0, "A  B")),
+    ],
+)
+def test_images_keep_their_places_under_a_template(
+    content: tuple[str | int, ...], expected: tuple[str | int, ...]
+) -> None:
+    new = apply_template(record(*content, media=(image(),)), "A ", " B")
+    assert new.messages[0].content == expected
+
+
+def test_a_query_with_braces_is_only_text() -> None:
+    new = apply_template(record("{x} {query}"), *parse_template("<{query}>"))
+    assert new.prompt == "<{x} {query}>"
+
+
+@pytest.mark.parametrize(
+    "template",
+    [
+        "",
+        "no place",
+        "{question}",
+        "{query} {query}",
+        "{query} {image}",
+        "{query!r}",
+        "{query:5}",
+        "{}",
+        "{query",
+    ],
+)
+def test_other_templates_are_refused(template: str) -> None:
+    with pytest.raises(UserError, match=r"data\.prompt_template"):
+        Prepared(SHAPES, prompt_template=template)
+
+
+def test_other_ways_with_images_are_refused() -> None:
+    with pytest.raises(UserError, match=r"data\.images=shrink should be keep or drop"):
+        Prepared(SHAPES, images="shrink")
+
+
+def test_both_together_over_rows_with_bad_ones(tmp_path: Path) -> None:
+    path = write_jsonl(tmp_path / "a.jsonl", [*text_rows(2), row(response=["a"], extra=1)])
+    source = Jsonl(str(path), validation=0, test=0, on_bad_record="skip")
+    prepared = Prepared(source, "drop", "Rate: {query}")
+    records = prepared.split("train")
+    assert [r.prompt for r in records] == ["Rate: What is 0 plus 0?", "Rate: What is 1 plus 1?"]
+    assert [bad.where for bad in prepared.bad_records] == [f"{path} row 3"]
+    assert prepared.unread_columns == ["extra"]
+    assert list(pickle.loads(pickle.dumps(records))) == list(records)
+
+
+def test_the_sample_shows_what_a_record_holds() -> None:
+    one = record(
+        "Is ",
+        0,
+        " red?\nSay.",
+        media=(image(30, 20),),
+        answers=("no", "y" * 400),
+        ranks=(1, 0),
+        where="pairs.jsonl row 4",
+    )
+    assert sample_text([one], most=20).splitlines() == [
+        "pairs.jsonl row 4",
+        "  user: Is [image 30x20] red… (26 characters)",
+        "  rank 0: yyyyyyyyyyyyyyyyyyyy… (400 characters)",
+        "  rank 1: no",
+    ]
+    many = [record(f"q{n}", where=f"row {n}") for n in range(11)]
+    assert [line for line in sample_text(many).splitlines() if line.startswith("row")] == [
+        "row 0",
+        "row 5",
+        "row 10",
+    ]
+    assert sample_text([]) == ""

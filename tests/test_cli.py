@@ -1,0 +1,177 @@
+"""The command line as a user meets it: real processes."""
+
+from __future__ import annotations
+
+import json
+import os
+import resource
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from mmreward.config import ROOT
+
+TINY = (
+    "model.backbone.hidden_size=32",
+    "model.backbone.layers=1",
+    "model.backbone.vision_depth=1",
+    "data.source.train_records=64",
+    "data.batch_size=8",
+    "trainer.max_steps=4",
+    "trainer.val_check_interval=2",
+    "trainer.log_every_n_steps=1",
+)
+
+
+def run(folder: Path, *arguments: str, **environment: str) -> subprocess.CompletedProcess[str]:
+    env = {k: v for k, v in os.environ.items() if k != "HYDRA_FULL_ERROR"}
+    env |= {"OMP_NUM_THREADS": "1", **environment}
+    command = [sys.executable, str(ROOT / "run.py"), *arguments]
+    return subprocess.run(command, cwd=folder, env=env, capture_output=True, text=True, timeout=300)
+
+
+def cpu_seconds(command: list[str], folder: Path) -> float:
+    """User and system time of one finished command."""
+    before = resource.getrusage(resource.RUSAGE_CHILDREN)
+    subprocess.run(command, cwd=folder, check=True, capture_output=True)
+    after = resource.getrusage(resource.RUSAGE_CHILDREN)
+    return after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime
+
+
+@pytest.mark.parametrize("question", [["--help"], ["--cfg", "job"]])
+def test_questions_are_answered_at_once_and_without_torch(
+    tmp_path: Path, question: list[str]
+) -> None:
+    # Processor seconds, the least of three, and on a slow or busy machine as many times the mere
+    # import of Hydra as a second is on a quiet one: what else runs is not the program's doing.
+    times, imports = [], []
+    for _ in range(3):
+        imports.append(cpu_seconds([sys.executable, "-c", "import hydra"], tmp_path))
+        command = [sys.executable, str(ROOT / "run.py"), *question]
+        times.append(cpu_seconds(command, tmp_path))
+    assert min(times) < max(1.0, 6 * min(imports)), (times, imports)
+    assert "bradleyterry" in run(tmp_path, *question).stdout.lower()
+    probe = (
+        "import sys, runpy; sys.argv = ['run.py', '--cfg', 'job']\n"
+        f"try: runpy.run_path({str(ROOT / 'run.py')!r}, run_name='__main__')\n"
+        "finally: assert not {'torch', 'lightning', 'transformers', 'mlflow'} & set(sys.modules)"
+    )
+    subprocess.run([sys.executable, "-c", probe], cwd=tmp_path, check=True, capture_output=True)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "said"),
+    [
+        (["loss=contrastiv"], "loss/contrastiv"),
+        (["seed=abc"], "seed=abc"),
+        (["trainer.max_stepz=3"], "trainer.max_stepz"),
+        (["+nonsense=3"], "nonsense"),
+        (["task=evaluate"], "run must be given"),
+        (["task=evaluate", "run=/nowhere"], "run=/nowhere does not exist"),
+        (["task=evaluate", "run=."], "no config.yaml"),
+        (["task=evaluate", "run=.", "model=base"], "model is neither"),
+    ],
+)
+def test_mistakes_end_in_one_sentence(tmp_path: Path, arguments: list[str], said: str) -> None:
+    result = run(tmp_path, *arguments)
+    assert result.returncode == 1
+    lines = result.stderr.strip().splitlines()
+    assert len(lines) == 1 and lines[0].startswith("error: ") and said in lines[0], result.stderr
+    assert list(tmp_path.glob("outputs/*/*/*/config.yaml")) == []
+
+
+def test_the_traceback_comes_when_asked_for(tmp_path: Path) -> None:
+    result = run(tmp_path, "task=evaluate", "run=/nowhere", HYDRA_FULL_ERROR="1")
+    assert result.returncode == 1 and "Traceback" in result.stderr
+
+
+@pytest.fixture(scope="module")
+def finished(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, str]:
+    """(working folder, what a small run printed)."""
+    folder = tmp_path_factory.mktemp("work")
+    result = run(folder, *TINY)
+    assert result.returncode == 0, result.stderr
+    return folder, result.stdout
+
+
+def only_run(folder: Path) -> Path:
+    (path,) = (p.parent for p in folder.glob("outputs/train/*/*/config.yaml"))
+    return path
+
+
+def test_the_screen_shows_data_model_result_and_folder(finished: tuple[Path, str]) -> None:
+    folder, screen = finished
+    for expected in (
+        "data: digits",
+        "1,038",
+        "trainable of",
+        "layout: shared",
+        "95 % interval",
+        "image greyed out",
+        "image of another record",
+        "untrained model",
+        "longer answer wins",
+        "random",
+        f"run folder: {only_run(folder).relative_to(folder)}",
+    ):
+        assert expected in screen, expected
+
+
+def test_the_run_is_in_mlflow_with_its_curves(finished: tuple[Path, str]) -> None:
+    import mlflow
+
+    folder, _ = finished
+    client = mlflow.MlflowClient(f"sqlite:///{folder}/outputs/mlflow.db")
+    experiment = client.get_experiment_by_name("mmreward")
+    (tracked,) = client.search_runs([experiment.experiment_id])
+    assert tracked.info.status == "FINISHED"
+    assert tracked.data.params["model"] == "base"
+    assert tracked.data.params["loss"] == "bradley_terry"
+    assert len(client.get_metric_history(tracked.info.run_id, "train/loss")) >= 3
+    metrics = json.loads((only_run(folder) / "metrics.json").read_text())
+    accuracy = metrics["benchmarks"]["digits"]["accuracy"]
+    assert tracked.data.metrics["test/digits/accuracy"] == pytest.approx(accuracy)
+    names = {item.path for item in client.list_artifacts(tracked.info.run_id)}
+    assert {"config.yaml", "report.md", "metrics.json", "figures"} <= names
+
+
+def test_evaluate_reads_the_run_and_repeats_nothing(finished: tuple[Path, str]) -> None:
+    folder, _ = finished
+    path = only_run(folder)
+    before = (path / "scores.jsonl").read_bytes()
+    result = run(folder, "task=evaluate", f"run={path.relative_to(folder)}")
+    assert result.returncode == 0, result.stderr
+    assert "image greyed out" in result.stdout
+    assert (path / "scores.jsonl").read_bytes() == before
+    folders = {item.name for item in (folder / "outputs").iterdir() if item.is_dir()}
+    assert folders == {"train", "mlflow-artifacts"}, "an evaluation makes no folder of its own"
+
+
+def test_a_finished_run_can_go_on_in_its_folder(finished: tuple[Path, str]) -> None:
+    folder, _ = finished
+    path = only_run(folder)
+    arguments = (f"resume={path.relative_to(folder)}", "trainer.max_steps=6", "tracking=none")
+    result = run(folder, *arguments)
+    assert result.returncode == 0, result.stderr
+    assert only_run(folder) == path
+    metrics = json.loads((path / "metrics.json").read_text())
+    assert metrics["training"]["steps"] == 6
+
+
+@pytest.mark.slow
+def test_two_ranks_train_one_run(tmp_path: Path) -> None:
+    result = run(
+        tmp_path,
+        *TINY,
+        "trainer=ddp",
+        "trainer.accelerator=cpu",
+        "trainer.devices=2",
+        "trainer.precision=32-true",
+        "tracking=none",
+    )
+    assert result.returncode == 0, result.stderr
+    metrics = json.loads((only_run(tmp_path) / "metrics.json").read_text())
+    assert metrics["training"]["steps"] == 4
+    assert result.stdout.count("run folder:") == 1
