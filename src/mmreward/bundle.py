@@ -10,6 +10,7 @@ Nothing in it is code and nothing is pickled.
 from __future__ import annotations
 
 import json
+from copy import deepcopy
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
@@ -49,6 +50,9 @@ def save_bundle(
     save_file(trained_state(model), folder / "model.safetensors")
     backbone = model.backbone
     (backbone.processor or backbone.tokenizer).save_pretrained(folder / "processor")
+    if backbone.path and Path(backbone.path).is_dir():  # found again from any working directory
+        model_config = deepcopy(model_config)
+        model_config["backbone"]["path"] = str(Path(backbone.path).resolve())
     description = {
         "format": FORMAT,
         "model": model_config,
@@ -97,5 +101,8 @@ def load_weights(model: nn.Module, path: Path) -> None:
 
 
 def make_encoder(backbone: Backbone, max_length: int | None) -> Encoder:
-    """The encoder that belongs to a backbone."""
-    return Encoder(backbone.tokenizer, backbone.processor, backbone.merge_size, max_length)
+    """The encoder that belongs to a backbone; never longer than the backbone has positions for."""
+    limits = [limit for limit in (max_length, backbone.max_positions) if limit is not None]
+    return Encoder(
+        backbone.tokenizer, backbone.processor, backbone.merge_size, min(limits, default=None)
+    )

@@ -466,6 +466,21 @@ def test_a_bundle_holds_what_was_trained_and_rebuilds_the_model(
     assert len(expected) and again.backbone.path == str(folder)
 
 
+def test_a_bundle_finds_its_backbone_from_any_folder(
+    checkpoint: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    folder = checkpoint("gpt2").folder
+    monkeypatch.chdir(folder.parent)
+    near = Path(folder.name)
+    model = reward_model(near)
+    description = OmegaConf.to_container(node(near), resolve=True)
+    collate = Collate(make_encoder(model.backbone, None), "shared")
+    save_bundle(tmp_path / "model", model, description, collate)  # type: ignore[arg-type]
+    monkeypatch.chdir(tmp_path)
+    again, _ = load_bundle(tmp_path / "model")
+    assert torch.equal(scores(again, "gpt2", "shared"), scores(model, "gpt2", "shared"))
+
+
 # -- errors --------------------------------------------------------------------------------
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import inspect
+import re
 from collections.abc import Sequence
 from typing import Any
 
@@ -11,6 +12,10 @@ from torch import Tensor, nn
 from mmreward.data.prefix import PrefixBatch
 from mmreward.errors import UserError
 from mmreward.model.attention import as_additive, prefix_mask
+
+
+# wpe (GPT-2), position_embeddings (BERT), embed_positions (OPT)
+_POSITIONS = re.compile(r"(^|\.)(wpe|position_embeddings|embed_positions)$")
 
 
 def text_config(config: Any) -> Any:
@@ -66,15 +71,32 @@ class Backbone(nn.Module):
         """See `mrope_merge_size`."""
         return mrope_merge_size(self.config)
 
+    @property
+    def max_positions(self) -> int | None:
+        """Most tokens of a sequence where the language model has a learned vector for every
+        position (GPT-2, BERT); None where positions are computed (rotary)."""
+        config = text_config(self.config)
+        if getattr(config, "rope_parameters", None):
+            return None
+        for name, module in self.body.get_decoder().named_modules():
+            if isinstance(module, nn.Embedding) and _POSITIONS.search(name):
+                # RoBERTa keeps the rows up to its padding token's for padding, OPT the first two.
+                reserved = -1 if module.padding_idx is None else module.padding_idx
+                return module.num_embeddings - reserved - 1 - getattr(module, "offset", 0)
+        return None
+
     def forward(self, batch: PrefixBatch, layers: Sequence[int] = (-1,)) -> list[Tensor]:
         """States (B, L, hidden) of the asked layers, -1 being the last one after its norm."""
         inputs: dict[str, Any] = {
             "input_ids": batch.input_ids,
             "attention_mask": self._mask(batch),
-            "position_ids": batch.position_ids,
             "use_cache": False,
             **batch.media,
         }
+        # A plain row has the positions the model counts itself, which need not begin at 0
+        # (RoBERTa's begin after its padding token's id).
+        if batch.layout == "shared" or self.merge_size is not None:
+            inputs["position_ids"] = batch.position_ids
         # Qwen2.5-VL falls back to one-axis positions, without an error, if these are missing.
         if batch.media:
             inputs["mm_token_type_ids"] = batch.mm_token_type_ids
