@@ -13,7 +13,6 @@ from mmreward.data.prefix import PrefixBatch
 from mmreward.errors import UserError
 from mmreward.model.attention import as_additive, prefix_mask
 
-
 # wpe (GPT-2), position_embeddings (BERT), embed_positions (OPT)
 _POSITIONS = re.compile(r"(^|\.)(wpe|position_embeddings|embed_positions)$")
 
