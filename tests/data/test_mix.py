@@ -99,3 +99,10 @@ def test_the_command_line_builds_it(tmp_path: Path) -> None:
     shares = Counter(record.where != "" for record in mix.split("train"))
     assert mix.name == "all" and len(mix.sources) == 3
     assert (shares[True], shares[False]) == (17, 16)
+
+
+def test_columns_that_nobody_read_are_told_with_their_source(tmp_path: Path) -> None:
+    rows = [{**one, "extra": 1} for one in text_rows(20)]
+    odd = Jsonl(str(write_jsonl(tmp_path / "odd.jsonl", rows)))
+    mix = Mix({"shapes": Shapes(8, 8, 8), "plain": texts(tmp_path, "plain", 20), "odd": odd})
+    assert mix.unread_columns == ["odd: extra"]

@@ -60,6 +60,15 @@ class Mix:
         """What the sources left out."""
         return [bad for source in self.sources for bad in getattr(source, "bad_records", ())]
 
+    @property
+    def unread_columns(self) -> list[str]:
+        """Columns of the sources' tables that are no field of a record."""
+        return [
+            f"{source.name}: {column}"
+            for source in self.sources
+            for column in getattr(source, "unread_columns", ())
+        ]
+
 
 def _pick(parts: Sequence[Sequence[Record]], order: np.ndarray, number: int) -> Record:
     source, record = order[number]
