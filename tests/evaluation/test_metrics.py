@@ -156,6 +156,25 @@ def test_a_condition_without_pairs_is_left_out(tmp_path):
     assert "blind_image" not in found["controls"] and "image_gain" not in found
 
 
+def test_what_collapsing_white_space_did_is_counted(tmp_path):
+    records = [
+        make("a", ("one\ntwo", "three")),
+        make("b", ("one\n two", "one two ")),
+        make("c", ("same", "same")),  # not by collapsing
+        make("d", ("x", "y  z", "y z"), (0, 1, 1)),
+    ]
+    scores = [[1, 0], [1, 0], [0, 0], [2, 1, 0]]
+    normalised = [[1, 0], [0, 0], [0, 0], [0, 1, 1]]
+    scored = table(tmp_path, records, {"intact": scores, "normalised": normalised})
+    found = evaluate(scored)["b"]["controls"]["normalised"]
+    assert (found["n_changed"], found["n_same"]) == (3, 1)
+    assert found["accuracy"] == pytest.approx((1 + 0.5 + 0.5 + 0 + 0) / 5)
+    assert found["difference"] == pytest.approx((0 + 0.5 + 0 + 1 + 1) / 5)
+    del scored.records[0]["answers"][0]["text"]
+    found = evaluate(scored)["b"]["controls"]["normalised"]
+    assert (found["n_changed"], found["n_same"]) == (None, None)
+
+
 def test_metrics_file_is_plain_json_even_for_one_pair(tmp_path):
     found = evaluate(table(tmp_path, [make("a")], {"intact": [[1, 0]]}))
     written = write_metrics(tmp_path, found, {"steps": 3})

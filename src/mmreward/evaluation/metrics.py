@@ -15,7 +15,10 @@ accuracy, strict, mean_margin (score of the better answer minus the other, in th
 categories         {category: n, accuracy, accuracy_ci95}
 controls           {condition or rule: n, accuracy, accuracy_ci95, difference, difference_ci95}
                    on the pairs that exist there (only records with images can be blinded).
-                   `difference` is the model minus the control over the same pairs.
+                   `difference` is the model minus the control over the same pairs. Of
+                   `normalised` also n_changed, the pairs with an answer whose white space was
+                   collapsed, and n_same, those whose answers became the same and tie; null where
+                   the table does not hold the texts.
 image_gain         the difference from `blind_image`, where it was scored
 interval           "wilson" or "clustered"
 *_ci95             [low, high], see mmreward.evaluation.statistics; null where one row gives none
@@ -34,6 +37,7 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from mmreward.errors import UserError
+from mmreward.evaluation.controls import collapse
 from mmreward.evaluation.paired import difference_interval
 from mmreward.evaluation.rules import RULES
 from mmreward.evaluation.statistics import Interval, accuracy_interval, mean_interval
@@ -42,6 +46,7 @@ from mmreward.evaluation.tables import SCORES, ScoreTable
 METRICS = "metrics.json"
 MODEL = "intact"
 BLIND = "blind_image"
+NORMALISED = "normalised"
 UNCATEGORISED = "uncategorised"
 
 # Conditions under which a record may lack scores: they need an image, or a donor of one.
@@ -202,6 +207,8 @@ def set_metrics(table: PairTable) -> dict[str, Any]:
             "difference": blind["difference"],
             "ci95": blind["difference_ci95"],
         }
+    if NORMALISED in controls:
+        controls[NORMALISED] |= _collapsed(table)
     return metrics
 
 
@@ -224,6 +231,21 @@ def _control(
         "difference": float(difference.mean()),
         "difference_ci95": ci95(difference_interval(difference, clusters[here])),
     }
+
+
+def _collapsed(table: PairTable) -> dict[str, int | None]:
+    """What collapsing white space did to the answers of the pairs."""
+    texts = [[answer.get("text") for answer in row["answers"]] for row in table.records]
+    if any(text is None for answers in texts for text in answers):
+        return {"n_changed": None, "n_same": None}
+    changed = same = 0
+    places = zip(table.pairs["row"], table.pairs["better"], table.pairs["worse"], strict=True)
+    for row, better, worse in places:
+        before = texts[row][better], texts[row][worse]
+        after = tuple(collapse(text) for text in before)
+        changed += before != after
+        same += before[0] != before[1] and after[0] == after[1]
+    return {"n_changed": changed, "n_same": same}
 
 
 def ci95(interval: Interval | None) -> list[float] | None:

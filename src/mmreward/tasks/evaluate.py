@@ -90,14 +90,18 @@ def evaluate_model(
 
 
 def check_evaluation(options: DictConfig) -> dict[str, Condition]:
-    """The conditions by name. Raises UserError for an unknown one, none, or no batch."""
+    """The conditions by name, intact first: others take scores over from it.
+
+    Raises UserError for an unknown one, none, or no batch.
+    """
     if "intact" not in options.conditions:
         raise UserError(
             "evaluation.conditions must contain intact; every other condition is read beside it"
         )
     if options.batch_size < 1:
         raise UserError(f"evaluation.batch_size={options.batch_size} must be at least 1")
-    return {name: find_condition(name) for name in options.conditions}
+    names = sorted(options.conditions, key=lambda name: name != "intact")
+    return {name: find_condition(name) for name in names}
 
 
 def _untrained(run: DictConfig, model: RewardModel) -> RewardModel:
