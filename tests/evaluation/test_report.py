@@ -130,9 +130,14 @@ def test_report_shows_every_number_with_interval_and_n_and_its_figures(tmp_path)
         assert cells in text.replace("  ", " ")
     for warning in warnings(digits):
         assert f"**Warning.** {warning}" in text
+    calibration, length = digits["calibration"], digits["length"]
+    assert f"| {calibration['brier']:.3f} | {calibration['log_loss']:.3f} |" in text
+    assert f"| {calibration['temperature']:.3g} | cross-fitted |" in text
+    shorter = length["better_is_shorter"]
+    assert f"{percent(shorter['accuracy'])} [{span(shorter['accuracy_ci95'])}], n = 60 |" in text
     assert "a\\|b" in text and "61.25" in text and "| steps | 800 |" in text
     links = re.findall(r"\]\((figures/[^)]+\.png)\)", text)
-    assert len(links) == 4
+    assert len(links) == 5
     for link in links:
         with Image.open(tmp_path / link) as figure:
             assert figure.size[0] > 800 and len(figure.convert("RGB").getcolors(1 << 24)) > 10

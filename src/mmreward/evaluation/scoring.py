@@ -20,7 +20,6 @@ from mmreward.evaluation.tables import Key, ScoreWriter
 from mmreward.model.reward import RewardModel
 from mmreward.records import Record, RecordError
 
-
 Transform = Callable[[Sequence[Record]], list[Record | None]]
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
-from mmreward.evaluation.metrics import BLIND, NORMALISED
+from mmreward.evaluation.pairs import BLIND, NORMALISED
 from mmreward.evaluation.rules import TEXT_RULES
 
 LABELS = {
