@@ -4,7 +4,8 @@ from scipy.special import expit, logit
 
 from mmreward.evaluation.calibration import (
     brier,
-    calibration,
+    calibrate,
+    calibration_errors,
     cross_fitted,
     error_if_calibrated,
     expected_calibration_error,
@@ -40,7 +41,7 @@ def test_a_coin_and_a_tie():
 
 
 def test_huge_margins_stay_finite():
-    found = calibration(np.array([1e5, -1e5, 1e5, 800.0]))
+    found = calibration_errors(np.array([1e5, -1e5, 1e5, 800.0]))
     assert found["log_loss"] == pytest.approx(1e5 / 4)
     assert found["brier"] == pytest.approx(0.25)
     assert found["ece"] == pytest.approx(0.25)
@@ -100,3 +101,22 @@ def test_cross_fitting_calibrates_without_seeing_the_pair():
 
 def test_cross_fitting_one_group_still_gives_numbers():
     assert np.isfinite(cross_fitted(honest(6), np.zeros(6))).all()
+
+
+def test_a_validation_set_gives_the_temperature_and_nothing_else():
+    margins, validation = 3 * honest(500, seed=4), 2 * honest(400, seed=5)
+    found = calibrate(margins, np.arange(500), validation, "b/validation")
+    assert found["temperature_from"] == "b/validation"
+    assert found["temperature"] == fit_temperature(validation)
+    assert found["scaled"] == calibration_errors(margins / fit_temperature(validation))
+    assert found["ece"] == expected_calibration_error(margins)
+    assert found["reliability_scaled"] == reliability(margins / found["temperature"])
+    alone = calibrate(margins, np.arange(500))
+    assert alone["temperature_from"] == "cross-fitted"
+    assert alone["scaled"] == calibration_errors(cross_fitted(margins, np.arange(500)))
+
+
+def test_a_temperature_without_bound_is_null_and_leaves_a_coin():
+    found = calibrate(honest(50), np.arange(50), -np.ones(5), "b/validation")
+    assert found["temperature"] is None
+    assert found["scaled"]["log_loss"] == pytest.approx(np.log(2))

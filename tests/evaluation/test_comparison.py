@@ -156,8 +156,8 @@ def test_the_temperature_comes_from_the_validation_split_where_there_is_one(tmp_
     other = [make(f"v{i}") for i in range(300)]
     table(tmp_path / "two", other, margins(other, rng.normal(1, 1, 300)), split="validation")
     runs = compared(tmp_path / "one", tmp_path / "two")["benchmarks"]["b"]["runs"]
-    one, two = runs["one"]["calibration"], runs["two"]["calibration"]
-    assert (one["temperature_from"], two["temperature_from"]) == ("cross-fitted", "validation")
+    one, two = (runs[name]["metrics"]["calibration"] for name in ("one", "two"))
+    assert (one["temperature_from"], two["temperature_from"]) == ("cross-fitted", "b/validation")
     assert one["log_loss"] == two["log_loss"]
     # Its validation margins are a third of the test's: too small a temperature there.
     assert two["temperature"] < 0.6 * one["temperature"]

@@ -9,8 +9,9 @@ import pytest
 from score_tables import DATA, make, published, table
 
 from mmreward.errors import UserError
-from mmreward.evaluation.metrics import correctness, evaluate, pair_tables, write_metrics
+from mmreward.evaluation.metrics import correctness, evaluate, write_metrics
 from mmreward.evaluation.paired import difference_interval
+from mmreward.evaluation.pairs import pair_tables
 from mmreward.evaluation.statistics import mean_interval, wilson
 from mmreward.evaluation.tables import SCORES
 
@@ -108,10 +109,10 @@ def test_exact_duplicates_all_count_and_share_one_group(tmp_path):
 
 def test_sets_and_splits_are_kept_apart(tmp_path):
     table(tmp_path, [make("a")], {"intact": [[1, 0]]})
-    table(tmp_path, [make("b")], {"intact": [[0, 1]]}, split="validation")
+    table(tmp_path, [make("b")], {"intact": [[0, 1]]}, split="train")
     found = evaluate(table(tmp_path, [make("c")], {"intact": [[1, 1]]}, benchmark="other"))
     assert {name: m["accuracy"] for name, m in found.items()} == {
-        "b": 1.0, "b/validation": 0.0, "other": 0.5
+        "b": 1.0, "b/train": 0.0, "other": 0.5
     }  # fmt: skip
     assert found["b"]["categories"] == {}
 
@@ -154,6 +155,62 @@ def test_a_condition_without_pairs_is_left_out(tmp_path):
     scores = {"intact": [[1, 0]] * 2, "blind_image": [None, [1, 0]]}
     found = evaluate(table(tmp_path, records, scores))["b"]
     assert "blind_image" not in found["controls"] and "image_gain" not in found
+
+
+def test_the_validation_split_gives_the_temperature_and_is_no_set_of_its_own(tmp_path):
+    rng = np.random.default_rng(0)
+
+    def add(benchmark, split, n, size):
+        records = [make(f"{benchmark} {split} {i}") for i in range(n)]
+        scores = [[float(v), 0.0] for v in size * rng.normal(0.5, 1, n)]
+        return table(tmp_path, records, {"intact": scores}, benchmark, split)
+
+    add("b", "test", 80, 4.0)
+    assert evaluate(add("other", "test", 60, 4.0))["b"]["calibration"]["temperature_from"] == (
+        "cross-fitted"
+    )
+    found = evaluate(add("b", "validation", 70, 1.0))
+    assert list(found) == ["b", "other"]
+    for metrics in found.values():  # the temperature is the model's, not the set's
+        assert metrics["calibration"]["temperature_from"] == "b/validation"
+    assert found["b"]["calibration"]["temperature"] == found["other"]["calibration"]["temperature"]
+    found = evaluate(add("other", "validation", 70, 9.0))
+    temperatures = [metrics["calibration"]["temperature"] for metrics in found.values()]
+    assert temperatures[1] > 3 * temperatures[0]
+    # With two of them nobody knows which is the model's own.
+    found = evaluate(add("third", "test", 60, 4.0))
+    assert found["third"]["calibration"]["temperature_from"] == "cross-fitted"
+    # Without its test split it is a set like any other.
+    assert "fourth/validation" in evaluate(add("fourth", "validation", 30, 1.0))
+
+
+def test_length_bias_is_among_the_metrics(tmp_path):
+    texts = [("long answer", "short") if i % 2 else ("short", "long answer") for i in range(60)]
+    records = [make(f"q{i}", both) for i, both in enumerate(texts)]
+    follows_length = [[float(len(t)) for t in both] for both in texts]
+    found = evaluate(table(tmp_path, records, {"intact": follows_length}))["b"]["length"]
+    assert found["unit"] == "characters" and found["correlation"] > 0.99
+    assert found["better_is_longer"]["accuracy"] == 1
+    assert found["better_is_shorter"]["accuracy"] == 0
+
+
+def test_what_collapsing_white_space_did_is_counted(tmp_path):
+    records = [
+        make("a", ("one\ntwo", "three")),
+        make("b", ("one\n two", "one two ")),
+        make("c", ("same", "same")),  # not by collapsing
+        make("d", ("x", "y  z", "y z"), (0, 1, 1)),
+    ]
+    scores = [[1, 0], [1, 0], [0, 0], [2, 1, 0]]
+    normalised = [[1, 0], [0, 0], [0, 0], [0, 1, 1]]
+    scored = table(tmp_path, records, {"intact": scores, "normalised": normalised})
+    found = evaluate(scored)["b"]["controls"]["normalised"]
+    assert (found["n_changed"], found["n_same"]) == (3, 1)
+    assert found["accuracy"] == pytest.approx((1 + 0.5 + 0.5 + 0 + 0) / 5)
+    assert found["difference"] == pytest.approx((0 + 0.5 + 0 + 1 + 1) / 5)
+    del scored.records[0]["answers"][0]["text"]
+    found = evaluate(scored)["b"]["controls"]["normalised"]
+    assert (found["n_changed"], found["n_same"]) == (None, None)
 
 
 def test_metrics_file_is_plain_json_even_for_one_pair(tmp_path):

@@ -98,6 +98,20 @@ def test_an_order_that_gives_labels_away_is_no_rule_a_model_could_follow(tmp_pat
     assert "first answer wins" not in findings(digits)[2]
 
 
+def test_what_the_layout_of_the_answers_is_worth_is_said(tmp_path):
+    _, metrics = run(tmp_path, {"intact": 2.0, "normalised": 0.0})
+    digits = metrics["benchmarks"]["digits"]
+    control = digits["controls"]["normalised"]
+    *_, layout = findings(digits)
+    assert f"worth {points(control['difference'])} points" in layout
+    assert "120 pairs change)" in layout and "the model goes by layout too" in layout
+    control |= {"n_same": 7, "difference_ci95": [-0.01, 0.4]}
+    *_, layout = findings(digits)
+    assert "7 of them into the same text twice" in layout and "no use of the layout" in layout
+    control |= {"n_changed": 0}
+    assert findings(digits)[-1].endswith("changes none of them.")
+
+
 def test_ties_and_few_groups_are_warned_of(tmp_path):
     _, metrics = run(tmp_path, LOOKS, n=12)
     digits = metrics["benchmarks"]["digits"] | {"n_ties": 6}
@@ -116,9 +130,14 @@ def test_report_shows_every_number_with_interval_and_n_and_its_figures(tmp_path)
         assert cells in text.replace("  ", " ")
     for warning in warnings(digits):
         assert f"**Warning.** {warning}" in text
+    calibration, length = digits["calibration"], digits["length"]
+    assert f"| {calibration['brier']:.3f} | {calibration['log_loss']:.3f} |" in text
+    assert f"| {calibration['temperature']:.3g} | cross-fitted |" in text
+    shorter = length["better_is_shorter"]
+    assert f"{percent(shorter['accuracy'])} [{span(shorter['accuracy_ci95'])}], n = 60 |" in text
     assert "a\\|b" in text and "61.25" in text and "| steps | 800 |" in text
     links = re.findall(r"\]\((figures/[^)]+\.png)\)", text)
-    assert len(links) == 4
+    assert len(links) == 5
     for link in links:
         with Image.open(tmp_path / link) as figure:
             assert figure.size[0] > 800 and len(figure.convert("RGB").getcolors(1 << 24)) > 10

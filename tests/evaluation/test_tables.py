@@ -89,9 +89,9 @@ def test_an_interrupted_evaluation_continues_and_a_finished_one_is_not_repeated(
         # Read by others while the writer is still open.
         assert len((tmp_path / SCORES).read_text().splitlines()) == 1
     with ScoreWriter(tmp_path, META_A) as writer:
-        assert Key(record.id, 0, "intact") in writer
-        assert Key(record.id, 0, "untrained") not in writer
-        assert Key(record.id, 1, "intact") not in writer
+        assert Key(record.id, 0, "intact") in writer.scores
+        assert Key(record.id, 0, "untrained") not in writer.scores
+        assert Key(record.id, 1, "intact") not in writer.scores
         assert not writer.write(Key(record.id, 0, "intact"), 9.0)
         assert writer.append((Key(record.id, a, "intact"), 2.5) for a in range(2)) == 1
     rows = [json.loads(line) for line in (tmp_path / SCORES).read_text().splitlines()]
@@ -107,7 +107,11 @@ def test_a_torn_last_line_is_cut_off_and_scored_again(tmp_path, cut):
     (tmp_path / SCORES).write_bytes(whole[:-cut])
     assert len(read_table(tmp_path).scores) == 2
     with ScoreWriter(tmp_path, META_A) as writer:
-        assert [Key(record.id, a, "intact") in writer for a in range(3)] == [True, True, False]
+        assert [Key(record.id, a, "intact") in writer.scores for a in range(3)] == [
+            True,
+            True,
+            False,
+        ]
         writer.write(Key(record.id, 2, "intact"), 1.0)
     assert (tmp_path / SCORES).read_bytes() == whole
 

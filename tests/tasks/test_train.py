@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections import Counter
 from pathlib import Path
 from typing import Any
 
@@ -100,7 +101,13 @@ def test_a_run_leaves_everything_behind(folder: Path) -> None:
     assert found["accuracy"] == accuracy
     for control in ("blind_image", "swapped_image", "untrained", "longer", "random"):
         assert 0.0 <= found["controls"][control]["accuracy"] <= 1.0
-    assert found["controls"]["blind_image"]["accuracy"] == 0.5, "nothing but the image tells"
+    for control in ("blind_image", "text_only"):
+        assert found["controls"][control]["accuracy"] == 0.5, "nothing but the image tells"
+    assert 0 < found["controls"]["normalised"]["n_changed"] < found["n"]
+    assert found["calibration"]["temperature_from"] == "digits/validation"
+    assert list(metrics["benchmarks"]) == ["digits"]
+    splits = Counter(row["split"] for row in read_table(folder).records)
+    assert splits == {"test": 72, "validation": 24}
     assert set(metrics["training"]) == {
         "seconds",
         "pairs_per_second",

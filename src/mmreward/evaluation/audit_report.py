@@ -10,11 +10,11 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from mmreward.evaluation.audit import QUANTILES
-from mmreward.evaluation.comparison_report import markdown_table
 from mmreward.evaluation.html import write_html
 from mmreward.evaluation.overlap import KINDS
 from mmreward.evaluation.plots import BLUE, GREY, ORANGE, forest, titled_axes
 from mmreward.evaluation.report import REPORT, save_figure
+from mmreward.evaluation.report_tables import markdown_table
 from mmreward.evaluation.rules import TEXT_RULES
 from mmreward.evaluation.wording import differs, label, percent, span
 

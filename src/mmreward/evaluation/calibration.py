@@ -4,6 +4,17 @@ A margin is the score of the better answer minus the other, so sigma(margin) is 
 the model gave to what people said (Bradley and Terry 1952). Read without the label: the model is
 `confidence` = sigma(|margin|) sure of the answer it prefers, and right, half right (tie) or wrong
 about it.
+
+`calibrate` gives, as plain JSON:
+
+ece, brier, log_loss     of the margins as they are; ece_if_calibrated: what chance alone makes of
+                         the first on so many pairs
+temperature              what the margins are divided by (null: infinite, the model is no better
+                         than a coin where it was fitted)
+temperature_from         the validation set it was fitted on, or "cross-fitted": each fold by the
+                         other folds' pairs, and `temperature` is that of all
+scaled                   the four errors after that division
+reliability, reliability_scaled    the diagrams' bins, before and after it
 """
 
 from __future__ import annotations
@@ -19,6 +30,7 @@ from scipy.special import expit, log_expit
 
 BINS = 10
 FOLDS = 5
+CROSS_FITTED = "cross-fitted"
 # Temperatures looked through, in units of the margins' own size.
 WIDEST = 1e4
 
@@ -112,8 +124,28 @@ def cross_fitted(
     return scaled
 
 
-def calibration(margins: Margins) -> dict[str, float]:
-    """The three errors of one model, and what the first would be if it were calibrated."""
+def calibrate(
+    margins: Margins,
+    clusters: Sequence[Any] | NDArray[Any],
+    validation: Margins | None = None,
+    name: str = "",
+) -> dict[str, Any]:
+    """The module's numbers for margins (n,), with a temperature fitted on the margins (m,) of the
+    validation set `name`, or cross-fitted without one."""
+    temperature = fit_temperature(margins if validation is None else validation)
+    scaled = cross_fitted(margins, clusters) if validation is None else margins / temperature
+    return {
+        **calibration_errors(margins),
+        "temperature": temperature if math.isfinite(temperature) else None,
+        "temperature_from": CROSS_FITTED if validation is None else name,
+        "scaled": calibration_errors(scaled),
+        "reliability": reliability(margins),
+        "reliability_scaled": reliability(scaled),
+    }
+
+
+def calibration_errors(margins: Margins) -> dict[str, float]:
+    """The three errors of margins (n,), and what the first would be if they were calibrated."""
     return {
         "ece": expected_calibration_error(margins),
         "ece_if_calibrated": error_if_calibrated(margins),

@@ -10,20 +10,10 @@ runs               {run: the numbers below}, in the order given; the first one i
   own              n, accuracy, accuracy_ci95, strict over all pairs of the run
   strict_ci95      of the accuracy that counts equal scores as wrong
   macro            accuracy and accuracy_ci95 of the mean over categories; null for one category
-  calibration      see mmreward.evaluation.calibration; `scaled` after dividing the margins by
-                   `temperature`, which was fitted on the set's validation split ("validation") or,
-                   where that was not scored, on the other folds' pairs ("cross-fitted")
-  length           see mmreward.evaluation.length
-  difference       this run minus the first, null for the first:
-    half, strict   ties count one half, or are wrong: difference, ci95, p, p_holm, test, and
-                   pairs_needed to see such a difference with 80 % power (null where it is zero)
-    macro          difference, ci95, p, p_holm; null for one category
-    only_first, only_this    pairs that one alone has right (an equal score is not right)
-    agreement, kappa         see mmreward.evaluation.paired
+  difference       this run minus the first, see mmreward.evaluation.differences; null for the
+                   first itself
 variants           {name: the runs that differ in the seed alone, see mmreward.evaluation.seeds};
                    `difference` from the first variant
-
-p_holm adjusts for the number of runs that are held against the first.
 """
 
 from __future__ import annotations
@@ -34,19 +24,11 @@ from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
 
 from mmreward.errors import UserError
-from mmreward.evaluation import calibration, paired
-from mmreward.evaluation.length import length_bias, length_differences
-from mmreward.evaluation.metrics import (
-    MODEL,
-    PairTable,
-    accuracy,
-    ci95,
-    correctness,
-    set_metrics,
-)
+from mmreward.evaluation.differences import adjust, difference
+from mmreward.evaluation.metrics import accuracy, ci95, correctness, set_metrics
+from mmreward.evaluation.pairs import MODEL, PairTable, judged_sets, validation_of
 from mmreward.evaluation.runs import Run
 from mmreward.evaluation.seeds import seed_difference, seed_spread
 from mmreward.evaluation.statistics import macro_interval, macro_mean
@@ -59,7 +41,8 @@ class CommonSet:
     """One set over the pairs that every run holds, in one order.
 
     tables: {run: its pairs and margins}; same `pairs` and `records` in all
-    own:    {run: all its pairs}; validation: {run: its pairs of the validation split, if scored}
+    own:    {run: all its pairs}
+    validation: {run: the pairs its temperature is fitted on, if there are any}
     """
 
     name: str
@@ -69,25 +52,25 @@ class CommonSet:
 
 
 def common_sets(runs: Sequence[Run]) -> dict[str, CommonSet]:
-    """The sets that at least two runs hold, over the pairs that all of these hold.
+    """The sets that at least two runs are judged by, over the pairs that all of these hold.
 
     Raises UserError if there is none, if the runs share no pair of a set, or describe one
     differently.
     """
-    names = list(dict.fromkeys(name for run in runs for name in run.sets))
+    judged = {run.name: judged_sets(run.sets) for run in runs}
     found = {}
-    for name in names:
-        own = {run.name: run.sets[name] for run in runs if name in run.sets}
+    for name in dict.fromkeys(name for sets in judged.values() for name in sets):
+        own = {run: sets[name] for run, sets in judged.items() if name in sets}
         if len(own) < 2:
             continue
         validation = {
-            run.name: run.sets[f"{name}/validation"]
+            run.name: fitted_on
             for run in runs
-            if f"{name}/validation" in run.sets
+            if (fitted_on := validation_of(run.sets, name)) is not None
         }
         found[name] = CommonSet(name, _common(name, own), own, validation)
     if not found:
-        held = "; ".join(f"{run.name} has {', '.join(run.sets)}" for run in runs)
+        held = "; ".join(f"{run} has {', '.join(sets)}" for run, sets in judged.items())
         raise UserError(f"no two of the runs were scored on the same set: {held}")
     return found
 
@@ -142,7 +125,8 @@ def _restrict(table: PairTable, places: Sequence[int]) -> PairTable:
     rows = list(dict.fromkeys(pairs["row"]))
     pairs["row"] = pairs["row"].map({row: i for i, row in enumerate(rows)})
     margins = table.margins.iloc[places].reset_index(drop=True)
-    return PairTable([table.records[row] for row in rows], pairs, margins.dropna(axis=1, how="all"))
+    margins = margins.dropna(axis=1, how="all")
+    return PairTable([table.records[row] for row in rows], pairs, margins, table.name)
 
 
 def _same_labels(
@@ -183,9 +167,9 @@ def _compare_set(runs: Sequence[Run], common: CommonSet) -> dict[str, Any]:
     first = next(iter(common.tables))
     for name, table in common.tables.items():
         rows[name]["difference"] = (
-            None if name == first else _difference(common.tables[first], table)
+            None if name == first else difference(common.tables[first], table)
         )
-    _adjust([row["difference"] for row in rows.values() if row["difference"]])
+    adjust([row["difference"] for row in rows.values() if row["difference"]])
     metrics = rows[first]["metrics"]
     return {
         **{key: metrics[key] for key in ("n", "n_records", "n_groups", "interval")},
@@ -200,14 +184,9 @@ def _run_numbers(table: PairTable, own: PairTable, validation: PairTable | None)
     margins, clusters = table.margins[MODEL].to_numpy(), table.pairs["cluster"].to_numpy()
     right = correctness(margins)
     categories = table.pairs["category"].to_numpy()
-    longer_by, unit = length_differences(table.records, table.pairs)
     own_margins = own.margins[MODEL].to_numpy()
-
-    def within(mask: NDArray[np.bool_]) -> dict[str, Any]:
-        return accuracy(right[mask], clusters[mask])
-
     return {
-        "metrics": set_metrics(table),
+        "metrics": set_metrics(table, validation),
         "own": {
             **accuracy(correctness(own_margins), own.pairs["cluster"].to_numpy()),
             "strict": float((own_margins > 0).mean()),
@@ -219,78 +198,7 @@ def _run_numbers(table: PairTable, own: PairTable, validation: PairTable | None)
         }
         if len(set(categories)) > 1
         else None,
-        "calibration": _calibration(margins, clusters, validation),
-        "length": {"unit": unit, **length_bias(margins, longer_by, clusters, within)},
     }
-
-
-def _calibration(
-    margins: NDArray[np.float64], clusters: NDArray[Any], validation: PairTable | None
-) -> dict[str, Any]:
-    if validation is None:
-        source, temperature = "cross-fitted", calibration.fit_temperature(margins)
-        scaled = calibration.cross_fitted(margins, clusters)
-    else:
-        source = "validation"
-        temperature = calibration.fit_temperature(validation.margins[MODEL].to_numpy())
-        scaled = margins / temperature
-    return {
-        **calibration.calibration(margins),
-        "temperature": temperature if np.isfinite(temperature) else None,
-        "temperature_from": source,
-        "scaled": calibration.calibration(scaled),
-        "reliability": calibration.reliability(margins),
-        "reliability_scaled": calibration.reliability(scaled),
-    }
-
-
-def _difference(first: PairTable, this: PairTable) -> dict[str, Any]:
-    before, after = first.margins[MODEL].to_numpy(), this.margins[MODEL].to_numpy()
-    clusters, categories = this.pairs["cluster"].to_numpy(), this.pairs["category"].to_numpy()
-    half = correctness(after) - correctness(before)
-    strict = (after > 0).astype(float) - (before > 0)
-    table = paired.mcnemar(before > 0, after > 0)
-    independent = len(np.unique(clusters)) == len(clusters)
-    share, kappa = paired.agreement(before > 0, after > 0)
-    return {
-        "half": {
-            **_interval(half, clusters),
-            "p": paired.sign_flip(half, clusters),
-            "test": "exact sign flip" if independent else "exact sign flip of groups",
-        },
-        "strict": {
-            **_interval(strict, clusters),
-            "p": table.p if independent else paired.sign_flip(strict, clusters),
-            "test": "exact McNemar" if independent else "exact sign flip of groups",
-        },
-        "macro": {
-            "difference": macro_mean(half, categories),
-            "ci95": ci95(paired.macro_difference_interval(half, categories, clusters)),
-            "p": paired.macro_sign_flip(half, categories, clusters),
-        }
-        if len(set(categories)) > 1
-        else None,
-        "only_first": table.only_first,
-        "only_this": table.only_second,
-        "agreement": share,
-        "kappa": kappa,
-    }
-
-
-def _interval(differences: NDArray[np.float64], clusters: NDArray[Any]) -> dict[str, Any]:
-    return {
-        "difference": float(differences.mean()),
-        "ci95": ci95(paired.difference_interval(differences, clusters)),
-        "pairs_needed": paired.pairs_needed(differences, clusters),
-    }
-
-
-def _adjust(differences: Sequence[dict[str, Any]]) -> None:
-    """Adds p_holm to every kind of difference, over the runs."""
-    for kind in ("half", "strict", "macro"):
-        tests = [difference[kind] for difference in differences if difference[kind]]
-        for test, p in zip(tests, paired.holm([test["p"] for test in tests]), strict=True):
-            test["p_holm"] = p
 
 
 def _variants(runs: Sequence[Run], common: CommonSet) -> dict[str, Any]:

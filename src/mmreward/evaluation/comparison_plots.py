@@ -4,25 +4,26 @@ pyplot is never touched. Runs keep their colour through all figures of a report.
 from __future__ import annotations
 
 from collections.abc import Mapping
-from math import ceil
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from mmreward.evaluation.comparison_wording import p_text, p_value, rules
-from mmreward.evaluation.plots import BLACK, BLUE, GREY, ORANGE, forest, short, titled_axes
-from mmreward.evaluation.statistics import wilson
+from mmreward.evaluation.plots import (
+    BLACK,
+    GREY,
+    SHOWN,
+    colour,
+    forest,
+    panels,
+    short,
+    titled_axes,
+)
 from mmreward.evaluation.wording import label, percent, points, points_span
 
 if TYPE_CHECKING:
-    from matplotlib.axes import Axes
     from matplotlib.figure import Figure
-
-# Okabe and Ito's colours, darker ones first.
-COLOURS = (BLUE, ORANGE, "#009E73", "#CC79A7", "#56B4E9", "#D55E00", "#B8A800", "#5B5B5B")
-# Panels and bars for more runs could not be read; tables and the two forest plots hold all.
-SHOWN = len(COLOURS)
 
 
 def accuracies_figure(name: str, comparison: Mapping[str, Any]) -> Figure:
@@ -109,8 +110,8 @@ def categories_figure(name: str, comparison: Mapping[str, Any]) -> Figure:
 def margins_figure(name: str, margins: Mapping[str, NDArray[np.float64]]) -> Figure:
     """A histogram of the margins (n,) per run, each in the units of its model."""
     shown = list(margins.items())[:SHOWN]
-    figure, panels = _panels(len(shown), f"{name}: margins, wrong ones left of the line")
-    for i, (axes, (run, values)) in enumerate(zip(panels, shown, strict=True)):
+    figure, grid = panels(len(shown), f"{name}: margins, wrong ones left of the line")
+    for i, (axes, (run, values)) in enumerate(zip(grid, shown, strict=True)):
         # A few extreme margins must not squeeze the rest into one bin.
         reach = float(np.quantile(np.abs(values), 0.99)) or 1.0
         bins = np.linspace(-reach, reach, 42)
@@ -120,57 +121,3 @@ def margins_figure(name: str, margins: Mapping[str, NDArray[np.float64]]) -> Fig
         axes.set_xlabel("margin, units of the model", fontsize=8)
         axes.set_ylabel("pairs", fontsize=8)
     return figure
-
-
-def reliability_figure(name: str, calibrations: Mapping[str, Mapping[str, Any]]) -> Figure:
-    """Accuracy against confidence per run, before and after the temperature."""
-    shown = list(calibrations.items())[:SHOWN]
-    title = f"{name}: right as often as sure? Below the line a model is too sure of itself"
-    figure, panels = _panels(len(shown), title)
-    for i, (axes, (run, row)) in enumerate(zip(panels, shown, strict=True)):
-        axes.plot([50, 100], [50, 100], color=GREY, linewidth=1)
-        for key, paint, text in (
-            ("reliability", colour(i), "as it is"),
-            ("reliability_scaled", BLACK, "with temperature"),
-        ):
-            bins = row[key]
-            x = 100 * np.array([b["confidence"] for b in bins])
-            y = 100 * np.array([b["accuracy"] for b in bins])
-            ends = 100 * np.array([wilson(b["right"], b["n"]) for b in bins]).T
-            hollow = "white" if key == "reliability_scaled" else paint
-            axes.errorbar(
-                x, y, np.abs(ends - y), fmt="o", color=paint, mfc=hollow, markersize=4,
-                elinewidth=0.8, alpha=0.85, label=text,
-            )  # fmt: skip
-        error = f"ECE {percent(row['ece'])}, {percent(row['ece_if_calibrated'])} by chance"
-        axes.set_title(f"{short(run)}\n{error}", fontsize=9)
-        axes.set_xlim(49, 101)
-        axes.set_ylim(0, 103)
-        axes.set_xlabel("confidence, %", fontsize=8)
-        axes.set_ylabel("accuracy, %", fontsize=8)
-    panels[0].legend(frameon=False, fontsize=8, loc="lower right")
-    return figure
-
-
-def colour(number: int) -> str:
-    return COLOURS[number % len(COLOURS)]
-
-
-def _panels(count: int, title: str) -> tuple[Figure, list[Axes]]:
-    from matplotlib.figure import Figure
-    from matplotlib.layout_engine import ConstrainedLayoutEngine
-
-    columns = min(4, count)
-    rows = ceil(count / columns)
-    layout = ConstrainedLayoutEngine(w_pad=0.08, h_pad=0.08)
-    width = 11.0 if columns > 2 else 4.6 * columns
-    figure = Figure(figsize=(width, 0.5 + 2.9 * rows), layout=layout)
-    figure.suptitle(title, fontsize=11, fontweight="bold", x=0.02, ha="left")
-    grid = figure.subplots(rows, columns, squeeze=False)
-    panels: list[Axes] = list(grid.flat)
-    for axes in panels:
-        axes.spines[["top", "right"]].set_visible(False)
-        axes.tick_params(labelsize=8)
-    for axes in panels[count:]:
-        axes.set_visible(False)
-    return figure, panels[:count]

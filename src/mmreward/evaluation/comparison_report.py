@@ -12,16 +12,16 @@ from mmreward.evaluation.comparison import CommonSet
 from mmreward.evaluation.comparison_wording import findings, p_value, rules, run_warnings
 from mmreward.evaluation.gallery import gallery
 from mmreward.evaluation.html import write_html
-from mmreward.evaluation.metrics import MODEL
+from mmreward.evaluation.pairs import MODEL
+from mmreward.evaluation.plots import reliability_figure
 from mmreward.evaluation.report import INTERVALS, REPORT, save_figure
+from mmreward.evaluation.report_tables import calibration_table, length_table, markdown_table
 from mmreward.evaluation.wording import differs, label, percent, points, points_span, span
 
 if TYPE_CHECKING:
     from rich.table import Table
 
 COMPARISON = "comparison.json"
-
-Row = Sequence[str]
 
 
 def write_comparison(
@@ -68,17 +68,6 @@ def comparison_tables(comparison: Mapping[str, Any]) -> Iterator[Table]:
         yield table
 
 
-def markdown_table(headings: Row, rows: Sequence[Row], left: int = 1) -> list[str]:
-    """Lines of a table whose first `left` columns are text and the others numbers."""
-    marks = ["---" if i < left else "---:" for i in range(len(headings))]
-    cells = [headings, marks, *rows]
-    return ["| " + " | ".join(_cell(c) for c in row) + " |" for row in cells] + [""]
-
-
-def _cell(text: str) -> str:
-    return text.replace("|", "\\|").replace("\n", " ")
-
-
 def _section(
     folder: Path, name: str, comparison: Mapping[str, Any], common: CommonSet
 ) -> Iterator[str]:
@@ -104,11 +93,12 @@ def _section(
     if any("image_gain" in row["metrics"] for row in runs.values()):
         yield from ("### What the images contribute", "", *_image_gains(runs))
 
-    calibrations = {run: row["calibration"] for run, row in runs.items()}
-    figure = plots.reliability_figure(name, calibrations)
-    yield from ("### Calibration", "", *_calibrations(calibrations))
+    calibrations = {run: row["metrics"]["calibration"] for run, row in runs.items()}
+    lengths = {run: row["metrics"]["length"] for run, row in runs.items()}
+    figure = reliability_figure(name, calibrations)
+    yield from ("### Calibration", "", *calibration_table(calibrations))
     yield from (save_figure(folder, f"{name} reliability", figure), "")
-    yield from ("### Length", "", *_lengths({run: row["length"] for run, row in runs.items()}))
+    yield from ("### Length", "", *length_table(lengths))
 
     margins = {run: table.margins[MODEL].to_numpy() for run, table in common.tables.items()}
     figure = plots.margins_figure(name, margins)
@@ -251,59 +241,6 @@ def _image_gains(runs: Mapping[str, Mapping[str, Any]]) -> Iterator[str]:
              str(gain["n"]))
         )  # fmt: skip
     yield from markdown_table(("run", "", "points lost without images", "n"), rows, left=2)
-
-
-def _calibrations(calibrations: Mapping[str, Mapping[str, Any]]) -> Iterator[str]:
-    rows = []
-    for run, row in calibrations.items():
-        scaled, t = row["scaled"], row["temperature"]
-        rows.append((
-            run,
-            f"{percent(row['ece'])} ({percent(row['ece_if_calibrated'])})",
-            f"{row['brier']:.3f}",
-            f"{row['log_loss']:.3f}",
-            "infinite" if t is None else f"{t:.3g}",
-            row["temperature_from"],
-            f"{percent(scaled['ece'])} ({percent(scaled['ece_if_calibrated'])})",
-            f"{scaled['brier']:.3f}",
-            f"{scaled['log_loss']:.3f}",
-        ))  # fmt: skip
-    yield from markdown_table(
-        ("run", "ECE (by chance)", "Brier", "log loss", "temperature", "from", "ECE (by chance)",
-         "Brier", "log loss"), rows
-    )  # fmt: skip
-    yield (
-        "sigma(margin) read as the probability that the better answer is better. A coin has Brier "
-        "0.250 and log loss 0.693. In brackets, the ECE that a calibrated model would show on so "
-        "few pairs. The last three columns are after dividing the margins by the temperature: one "
-        "fitted on the validation split or, cross-fitted, on the other four fifths of the groups "
-        "(the column then shows that of all)."
-    )
-    yield ""
-
-
-def _lengths(lengths: Mapping[str, Mapping[str, Any]]) -> Iterator[str]:
-    rows = []
-    for run, row in lengths.items():
-        low_high = row["correlation_ci95"]
-        correlation = "" if low_high is None else f"{row['correlation']:+.2f}"
-        interval = "" if low_high is None else f"{low_high[0]:+.2f} to {low_high[1]:+.2f}"
-        parts = [row["better_is_longer"], row["better_is_shorter"]]
-        cells = [
-            f"{percent(p['accuracy'])} [{span(p['accuracy_ci95'])}], n = {p['n']}" if p else ""
-            for p in parts
-        ]
-        rows.append((run, correlation, interval, *cells))
-    yield from markdown_table(
-        ("run", "correlation with length", "95 % interval", "where the better is longer",
-         "where it is shorter"), rows
-    )  # fmt: skip
-    unit = next(iter(lengths.values()))["unit"]
-    yield (
-        f"Spearman's correlation of margin and length difference ({unit}), better answer minus "
-        "the other: above 0 the model favours long answers, below 0 short ones."
-    )
-    yield ""
 
 
 def _cost(runs: Sequence[Mapping[str, Any]]) -> Iterator[str]:

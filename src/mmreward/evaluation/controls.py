@@ -1,7 +1,8 @@
-"""Records with their images taken away or exchanged.
+"""Records with their images taken away or exchanged, or their answers' layout flattened.
 
-A model that looks at the image must lose by either; one that does not keeps its accuracy. The
-scores of a changed record are filed under the id of the original.
+A model that looks at the image must lose by the former; one that does not keeps its accuracy. One
+that reads what the answers say loses nothing by the latter. The scores of a changed record are
+filed under the id of the original.
 """
 
 from __future__ import annotations
@@ -14,6 +15,7 @@ from functools import partial
 
 from PIL import Image
 
+from mmreward.data.preparation import drop_images
 from mmreward.records import Media, Record
 
 GREY = (128, 128, 128)
@@ -31,6 +33,31 @@ def blind_image(record: Record) -> Record | None:
         for media in record.media
     )
     return replace(record, media=blank)
+
+
+def without_images(record: Record) -> Record | None:
+    """The record without its images and their places in the prompt; None if it has no image."""
+    return drop_images(record) if record.media else None
+
+
+def collapse(text: str) -> str:
+    """Every run of white space as one space, none at the ends.
+
+    >>> collapse(" one\\n\\n two ")
+    'one two'
+    """
+    return " ".join(text.split())
+
+
+def normalise_answers(record: Record) -> Record:
+    """The record with `collapse`d answers, the very same object where that changes none.
+
+    No answer becomes empty, because a record has none that is blank. Two may become the same.
+    """
+    if all(response.text == collapse(response.text) for response in record.responses):
+        return record
+    responses = tuple(replace(r, text=collapse(r.text)) for r in record.responses)
+    return replace(record, responses=responses)
 
 
 def swap_images(records: Sequence[Record], seed: int = 0) -> list[Record | None]:

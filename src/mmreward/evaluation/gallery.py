@@ -10,7 +10,7 @@ import numpy as np
 
 from mmreward.errors import UserError
 from mmreward.evaluation.comparison import CommonSet
-from mmreward.evaluation.metrics import MODEL
+from mmreward.evaluation.pairs import MODEL
 from mmreward.evaluation.report import FIGURES, quoted
 from mmreward.records import Media
 

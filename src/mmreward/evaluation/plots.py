@@ -7,6 +7,7 @@ Colours are from the Okabe-Ito palette, which colour-blind readers can tell apar
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from math import ceil
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -14,6 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from mmreward.evaluation.rules import RULES
+from mmreward.evaluation.statistics import wilson
 from mmreward.evaluation.wording import above_zero, label, percent, points, span
 
 if TYPE_CHECKING:
@@ -21,6 +23,10 @@ if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
 BLUE, ORANGE, GREY, BLACK = "#0072B2", "#E69F00", "#7F7F7F", "#222222"
+# For several runs, darker ones first.
+COLOURS = (BLUE, ORANGE, "#009E73", "#CC79A7", "#56B4E9", "#D55E00", "#B8A800", "#5B5B5B")
+# Panels and bars for more runs could not be read; tables and the two forest plots hold all.
+SHOWN = len(COLOURS)
 
 
 def controls_figure(name: str, metrics: Mapping[str, Any]) -> Figure:
@@ -87,6 +93,36 @@ def margins_figure(
     return figure
 
 
+def reliability_figure(name: str, calibrations: Mapping[str, Mapping[str, Any]]) -> Figure:
+    """Accuracy against confidence per run, before and after the temperature."""
+    shown = list(calibrations.items())[:SHOWN]
+    title = f"{name}: right as often as sure?\nBelow the line a model is too sure of itself"
+    figure, grid = panels(len(shown), title)
+    for i, (axes, (run, row)) in enumerate(zip(grid, shown, strict=True)):
+        axes.plot([50, 100], [50, 100], color=GREY, linewidth=1)
+        for key, paint, text in (
+            ("reliability", colour(i), "as it is"),
+            ("reliability_scaled", BLACK, "with temperature"),
+        ):
+            bins = row[key]
+            x = 100 * np.array([b["confidence"] for b in bins])
+            y = 100 * np.array([b["accuracy"] for b in bins])
+            ends = 100 * np.array([wilson(b["right"], b["n"]) for b in bins]).T
+            hollow = "white" if key == "reliability_scaled" else paint
+            axes.errorbar(
+                x, y, np.abs(ends - y), fmt="o", color=paint, mfc=hollow, markersize=4,
+                elinewidth=0.8, alpha=0.85, label=text,
+            )  # fmt: skip
+        error = f"ECE {percent(row['ece'])}, {percent(row['ece_if_calibrated'])} by chance"
+        axes.set_title(f"{short(run)}\n{error}", fontsize=9)
+        axes.set_xlim(49, 101)
+        axes.set_ylim(0, 103)
+        axes.set_xlabel("confidence, %", fontsize=8)
+        axes.set_ylabel("accuracy, %", fontsize=8)
+    grid[0].legend(frameon=False, fontsize=8, loc="lower right")
+    return figure
+
+
 def learning_figure(title: str, ylabel: str, rows: Sequence[tuple[int, float]]) -> Figure:
     """A curve of (step, value) rows."""
     figure, axes = titled_axes(height=3.2, title=title)
@@ -117,6 +153,27 @@ def titled_axes(height: float, title: str) -> tuple[Figure, Axes]:
     return figure, axes
 
 
+def panels(count: int, title: str) -> tuple[Figure, list[Axes]]:
+    """A figure with `count` small panels below one title."""
+    from matplotlib.figure import Figure
+    from matplotlib.layout_engine import ConstrainedLayoutEngine
+
+    columns = min(4, count)
+    rows = ceil(count / columns)
+    layout = ConstrainedLayoutEngine(w_pad=0.08, h_pad=0.08)
+    width, height = (11.0, 2.9) if columns > 2 else (8.0, 3.6)
+    figure = Figure(figsize=(width, 0.6 + height * rows), layout=layout)
+    figure.suptitle(title, fontsize=11, fontweight="bold", x=0.02, ha="left")
+    grid = figure.subplots(rows, columns, squeeze=False)
+    found: list[Axes] = list(grid.flat)
+    for axes in found:
+        axes.spines[["top", "right"]].set_visible(False)
+        axes.tick_params(labelsize=8)
+    for axes in found[count:]:
+        axes.set_visible(False)
+    return figure, found[:count]
+
+
 def forest(axes: Axes, rows: Sequence[tuple[str, Mapping[str, Any], str]]) -> None:
     """One line per (name, accuracy with interval and n, colour), first on top."""
     for place, (_, values, colour) in enumerate(rows):
@@ -145,3 +202,8 @@ def forest(axes: Axes, rows: Sequence[tuple[str, Mapping[str, Any], str]]) -> No
 def short(text: str, width: int = 32) -> str:
     """`text`, cut off at `width` signs."""
     return text if len(text) <= width else text[: width - 1] + "…"
+
+
+def colour(number: int) -> str:
+    """That of run `number`, the same in all figures of a report."""
+    return COLOURS[number % len(COLOURS)]

@@ -10,7 +10,8 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from mmreward.evaluation import plots
-from mmreward.evaluation.metrics import BLIND, MODEL, PairTable, pair_tables
+from mmreward.evaluation.pairs import BLIND, MODEL, PairTable, judged_sets, pair_tables
+from mmreward.evaluation.report_tables import calibration_table, length_table
 from mmreward.evaluation.tables import ScoreTable
 from mmreward.evaluation.wording import (
     findings,
@@ -49,7 +50,7 @@ def write_report(
     curves:  what to draw against the step, by name ("validation accuracy")
     """
     lines = ["# Report", ""]
-    for name, pairs in pair_tables(table).items():
+    for name, pairs in judged_sets(pair_tables(table)).items():
         lines += _section(folder, name, metrics["benchmarks"][name], pairs)
     lines += _training(folder, metrics["training"], curves or {})
     path = folder / REPORT
@@ -86,6 +87,7 @@ def _section(folder: Path, name: str, metrics: Mapping[str, Any], table: PairTab
     figures = {
         "controls": plots.controls_figure(name, metrics),
         "margins": plots.margins_figure(name, margins[MODEL].to_numpy(), blind),
+        "reliability": plots.reliability_figure(name, {label(MODEL): metrics["calibration"]}),
     }
     if metrics["categories"]:
         figures["categories"] = plots.categories_figure(name, metrics)
@@ -97,7 +99,13 @@ def _section(folder: Path, name: str, metrics: Mapping[str, Any], table: PairTab
     lines += [*_accuracies(metrics), "", links["controls"], ""]
     if metrics["categories"]:
         lines += [*_categories(metrics), "", links["categories"], ""]
+    lines += ["### Calibration", ""]
+    lines += calibration_table({label(MODEL): metrics["calibration"]}, heading="")
+    lines += [links["reliability"], "", "### Length", ""]
+    lines += length_table({label(MODEL): metrics["length"]}, heading="")
     lines += [
+        "### Margins",
+        "",
         f"Mean margin {metrics['mean_margin']:.3g} [{_margin_span(metrics['mean_margin_ci95'])}] "
         "in the model's own units.",
         "",

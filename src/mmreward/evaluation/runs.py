@@ -17,7 +17,8 @@ from omegaconf import DictConfig, OmegaConf
 
 from mmreward.config import load_run_config
 from mmreward.errors import UserError
-from mmreward.evaluation.metrics import METRICS, PairTable, pair_tables
+from mmreward.evaluation.metrics import METRICS
+from mmreward.evaluation.pairs import PairTable, pair_tables
 from mmreward.evaluation.tables import SCORES, read_table
 
 # What says where and how a run was kept, not what it is. `task` and `choices` only repeat.

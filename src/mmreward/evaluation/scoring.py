@@ -10,18 +10,21 @@ import torch
 from mmreward.data.encoding import EncodedRecord
 from mmreward.data.prefix import Collate
 from mmreward.errors import UserError
-from mmreward.evaluation.controls import blind_image, swap_images
+from mmreward.evaluation.controls import (
+    blind_image,
+    normalise_answers,
+    swap_images,
+    without_images,
+)
 from mmreward.evaluation.tables import Key, ScoreWriter
 from mmreward.model.reward import RewardModel
 from mmreward.records import Record, RecordError
 
-
-def _blind(records: Sequence[Record]) -> list[Record | None]:
-    return [blind_image(record) for record in records]
+Transform = Callable[[Sequence[Record]], list[Record | None]]
 
 
-def _unchanged(records: Sequence[Record]) -> list[Record | None]:
-    return list(records)
+def _each(change: Callable[[Record], Record | None]) -> Transform:
+    return lambda records: [change(record) for record in records]
 
 
 @dataclass(frozen=True)
@@ -32,15 +35,17 @@ class Condition:
     trained:   False scores with the weights the configuration starts from (not `init_from`'s)
     """
 
-    transform: Callable[[Sequence[Record]], list[Record | None]]
+    transform: Transform
     trained: bool = True
 
 
 CONDITIONS: dict[str, Condition] = {
-    "intact": Condition(_unchanged),
-    "blind_image": Condition(_blind),
+    "intact": Condition(list),
+    "blind_image": Condition(_each(blind_image)),
     "swapped_image": Condition(swap_images),
-    "untrained": Condition(_unchanged, trained=False),
+    "text_only": Condition(_each(without_images)),
+    "normalised": Condition(_each(normalise_answers)),
+    "untrained": Condition(list, trained=False),
 }
 
 
@@ -61,17 +66,26 @@ def score_condition(
     writer: ScoreWriter,
     batch_size: int,
 ) -> int:
-    """Scores what the table does not hold yet; returns how many records were scored.
+    """Scores what the table does not hold yet; returns how many records the model was given.
 
     Rows are filed under the *original* record's id and appended batch by batch, so that an
-    interrupted evaluation continues where it stopped.
+    interrupted evaluation continues where it stopped. A record that the condition leaves as it is
+    takes over its intact scores. Answers with the same text get the same score, the first one's:
+    branches of one row differ in the last digits, which must not decide a pair.
     """
     device = next(model.parameters()).device
-    waiting = [
-        (original.id, shown)
-        for original, shown in zip(records, find_condition(name).transform(records), strict=True)
-        if shown is not None and not _scored(original, name, writer)
-    ]
+    condition = find_condition(name)
+    waiting = []
+    for original, shown in zip(records, condition.transform(records), strict=True):
+        if shown is None or _scored(original, name, writer):
+            continue
+        if condition.trained and shown is original and _scored(original, "intact", writer):
+            writer.append(
+                (key, writer.scores[key._replace(condition="intact")])
+                for key in _keys(original, name)
+            )
+        else:
+            waiting.append((original.id, shown))
     # Long rows together: the padding of a batch follows its longest row.
     waiting.sort(key=lambda item: sum(len(r.text) for r in item[1].responses) + len(item[1].prompt))
     scored = 0
@@ -85,12 +99,12 @@ def score_condition(
             scores = model(batch).scores.tolist()
         first = 0
         for record_id, item in encoded:
-            last = first + len(item.answer_ids)
+            texts = [response.text for response in item.record.responses]
             writer.append(
-                (Key(record_id, answer, name), score)
-                for answer, score in enumerate(scores[first:last])
+                (Key(record_id, answer, name), scores[first + texts.index(text)])
+                for answer, text in enumerate(texts)
             )
-            first = last
+            first += len(texts)
         scored += len(encoded)
     return scored
 
@@ -108,5 +122,9 @@ def _encoded(
                 raise
 
 
+def _keys(record: Record, condition: str) -> list[Key]:
+    return [Key(record.id, answer, condition) for answer in range(len(record.responses))]
+
+
 def _scored(record: Record, condition: str, writer: ScoreWriter) -> bool:
-    return all(Key(record.id, k, condition) in writer for k in range(len(record.responses)))
+    return all(key in writer.scores for key in _keys(record, condition))

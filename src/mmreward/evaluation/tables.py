@@ -100,8 +100,8 @@ def write_records(folder: Path, rows: Sequence[Mapping[str, Any]]) -> None:
 class ScoreWriter:
     """Appends to scores.jsonl and continues where an interrupted evaluation stopped.
 
-    A line that a killed process left unfinished is cut off. `key in writer` tells what is
-    already scored. Close it, or use it as a context manager.
+    A line that a killed process left unfinished is cut off. `scores` holds what is already
+    there. Close it, or use it as a context manager.
 
     Raises UserError if the folder holds scores of another `meta`: two models in one table
     would be taken for one.
@@ -109,18 +109,15 @@ class ScoreWriter:
 
     def __init__(self, folder: Path, meta: Mapping[str, Any]) -> None:
         path = folder / SCORES
-        self.keys: set[Key] = set()
+        self.scores: dict[Key, float] = {}
         if path.exists():
             with path.open("rb+") as file:
                 file.truncate(file.read().rfind(b"\n") + 1)
-            self.keys = {_key(row) for row in _read(path)}
-        if self.keys:
+            self.scores = {_key(row): row["score"] for row in _read(path)}
+        if self.scores:
             _same_meta(folder / META, meta)
         _replace(folder / META, json.dumps(meta, indent=2, sort_keys=True) + "\n")
         self._file = path.open("a", encoding="utf-8")
-
-    def __contains__(self, key: Key) -> bool:
-        return key in self.keys
 
     def write(self, key: Key, score: float, **fields: Any) -> bool:
         """Writes one line and returns True, or leaves the one that is there and returns False.
@@ -129,7 +126,7 @@ class ScoreWriter:
 
         Raises UserError for a score that is not a finite number.
         """
-        if key in self.keys:
+        if key in self.scores:
             return False
         if not math.isfinite(score):
             raise UserError(
@@ -138,7 +135,7 @@ class ScoreWriter:
             )
         self._file.write(_line({**key._asdict(), "score": float(score), **fields}))
         self._file.flush()
-        self.keys.add(key)
+        self.scores[key] = float(score)
         return True
 
     def append(self, scores: Iterable[tuple[Key, float]]) -> int:

@@ -2,18 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
-from mmreward.evaluation.metrics import BLIND
+from mmreward.evaluation.pairs import BLIND, NORMALISED
 from mmreward.evaluation.rules import TEXT_RULES
 
 LABELS = {
     "intact": "model",
     "blind_image": "image greyed out",
     "swapped_image": "image of another record",
-    "text_only": "no image",
-    "normalised": "whitespace collapsed",
+    "text_only": "without its image",
+    "normalised": "white space collapsed",
     "untrained": "untrained model",
     "longer": "longer answer wins",
     "shorter": "shorter answer wins",
@@ -62,8 +62,9 @@ def differs(interval: Sequence[float] | None) -> bool:
 
 
 def findings(metrics: Mapping[str, Any]) -> list[str]:
-    """Three sentences on one set: the model, its image, and what needs no model or training."""
-    return [_accuracy(metrics), _image(metrics), _rules(metrics)]
+    """Sentences on one set: the model, its image, what needs no model or training, and, where it
+    was measured, what the layout of the answers is worth."""
+    return [_accuracy(metrics), _image(metrics), _rules(metrics), *_layout(metrics)]
 
 
 def warnings(metrics: Mapping[str, Any]) -> list[str]:
@@ -158,3 +159,25 @@ def _rules(metrics: Mapping[str, Any]) -> str:
             f"[{points_span(untrained['difference_ci95'])}] over {untrained['n']} pairs"
         )
     return text + "."
+
+
+def _layout(metrics: Mapping[str, Any]) -> Iterator[str]:
+    control = metrics["controls"].get(NORMALISED)
+    if control is None:
+        return
+    if control["n_changed"] == 0:
+        yield "Collapsing the white space of the answers changes none of them."
+        return
+    verdict = "no use of the layout is shown"
+    if differs(control["difference_ci95"]):
+        gain = control["difference"] > 0
+        verdict = "the model goes by layout too" if gain else "the layout misleads the model"
+    changed = "" if control["n_changed"] is None else f"; {control['n_changed']} pairs change"
+    if control["n_same"]:
+        changed += f", {control['n_same']} of them into the same text twice, a tie"
+    yield (
+        f"Line breaks and indents of the answers are worth {points(control['difference'])} points "
+        f"(95 % interval {points_span(control['difference_ci95'])}; "
+        f"{percent(control['accuracy'])} of {control['n']} pairs with white space collapsed"
+        f"{changed}): {verdict}."
+    )

@@ -17,7 +17,7 @@ from mmreward.data.encoding import Encoder
 from mmreward.data.prefix import Collate
 from mmreward.data.preparation import Prepared
 from mmreward.data.skipping import encodable
-from mmreward.data.sources.base import Source
+from mmreward.data.sources.base import Source, Split
 from mmreward.errors import UserError
 from mmreward.model.layout import decide_layout
 from mmreward.model.reward import RewardModel
@@ -25,6 +25,9 @@ from mmreward.records import Record
 
 # How many records are looked at before training: by `layout=auto` and by the loss.
 SAMPLE = 8
+# Validation records that are scored at most: one number is fitted on them, and splits of a hundred
+# thousand exist.
+FOR_TEMPERATURE = 2000
 
 
 def quiet() -> None:
@@ -53,10 +56,21 @@ def data_source(cfg: DictConfig) -> Prepared:
 
 def records_to_score(
     cfg: DictConfig, source: Source, encoder: Encoder
-) -> tuple[list[Record], list[BadRecord]]:
-    """(the test split, what was left out of it because it cannot be encoded)."""
-    records = list(source.split("test"))
-    return encodable(records, encoder) if cfg.data.on_bad_record == "skip" else (records, [])
+) -> tuple[dict[Split, list[Record]], list[BadRecord]]:
+    """(the test split and as much of the validation split as a temperature takes, what was left
+    out of them because it cannot be encoded)."""
+    validation = source.split("validation")
+    step = max(1, -(-len(validation) // FOR_TEMPERATURE))
+    splits: dict[Split, list[Record]] = {
+        "test": list(source.split("test")),
+        "validation": [validation[i] for i in range(0, len(validation), step)],
+    }
+    bad: list[BadRecord] = []
+    if cfg.data.on_bad_record == "skip":
+        for split, records in splits.items():
+            splits[split], unfit = encodable(records, encoder)
+            bad += unfit
+    return splits, bad
 
 
 def sample(source: Source) -> list[Record]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+from collections.abc import Mapping, Sequence
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
@@ -17,9 +18,11 @@ from mmreward.config import load_run_config
 from mmreward.curves import read_curves
 from mmreward.data.bad_records import write_bad_records
 from mmreward.data.prefix import Collate
+from mmreward.data.sources.base import Split
 from mmreward.errors import UserError
 from mmreward.evaluation.metrics import METRICS, write_metrics
 from mmreward.evaluation.metrics import evaluate as compute_metrics
+from mmreward.evaluation.pairs import MODEL
 from mmreward.evaluation.report import summary_table, write_report
 from mmreward.evaluation.scoring import Condition, find_condition, score_condition
 from mmreward.evaluation.tables import ScoreWriter, read_table, record_row, write_records
@@ -38,10 +41,10 @@ def evaluate(cfg: DictConfig) -> float:
     check_evaluation(cfg.evaluation)
     model, collate = load_bundle(folder / "model")
     model.to("cuda" if torch.cuda.is_available() else "cpu")
-    records, bad = records_to_score(run, data_source(run), collate.encoder)
+    splits, bad = records_to_score(run, data_source(run), collate.encoder)
     write_bad_records(folder, bad)
     console = Console()
-    metrics = evaluate_model(folder, run, model, collate, records, cfg.evaluation, console)
+    metrics = evaluate_model(folder, run, model, collate, splits, cfg.evaluation, console)
     console.print(summary_table(metrics))
     console.print(f"run folder: {folder}", soft_wrap=True)
     return next(iter(metrics["benchmarks"].values()))["accuracy"]
@@ -52,21 +55,28 @@ def evaluate_model(
     run: DictConfig,
     model: RewardModel,
     collate: Collate,
-    records: list[Record],
+    splits: Mapping[Split, Sequence[Record]],
     options: DictConfig,
     console: Console,
     training: dict[str, Any] | None = None,
 ) -> dict[str, Any]:
     """Writes records.jsonl, scores.jsonl, metrics.json, report.md; returns the metrics.
 
+    splits:   "test" is scored under every condition; "validation", if it has a pair, as it is, for
+              the temperature
     training: cost of the training, if it has just ended; else the run's own is kept.
     """
     conditions = check_evaluation(options)
     source = data_source(run)
-    tokens = [[len(collate.encoder.tokenize(a.text)) for a in r.responses] for r in records]
+    scored = {split: records for split, records in splits.items() if _judged(split, records)}
+    tokenize = collate.encoder.tokenize
     write_records(
         folder,
-        [record_row(r, source.name, "test", t) for r, t in zip(records, tokens, strict=True)],
+        [
+            record_row(r, source.name, split, [len(tokenize(a.text)) for a in r.responses])
+            for split, records in scored.items()
+            for r in records
+        ],
     )
     # Evaluation is deterministic: dropout off.
     model.eval()
@@ -78,8 +88,10 @@ def evaluate_model(
                 continue
             scorer = model if trained else _untrained(run, model)
             for name in names:
-                status.update(f"scoring the test split: {name}")
-                score_condition(name, scorer, collate, records, writer, options.batch_size)
+                for split, records in scored.items():
+                    if split == "test" or name == MODEL:
+                        status.update(f"scoring the {split} split: {name}")
+                        score_condition(name, scorer, collate, records, writer, options.batch_size)
     table = read_table(folder)
     if training is None and (folder / METRICS).is_file():
         previous = json.loads((folder / METRICS).read_text())
@@ -90,14 +102,24 @@ def evaluate_model(
 
 
 def check_evaluation(options: DictConfig) -> dict[str, Condition]:
-    """The conditions by name. Raises UserError for an unknown one, none, or no batch."""
+    """The conditions by name, intact first: others take scores over from it.
+
+    Raises UserError for an unknown one, none, or no batch.
+    """
     if "intact" not in options.conditions:
         raise UserError(
             "evaluation.conditions must contain intact; every other condition is read beside it"
         )
     if options.batch_size < 1:
         raise UserError(f"evaluation.batch_size={options.batch_size} must be at least 1")
-    return {name: find_condition(name) for name in options.conditions}
+    names = sorted(options.conditions, key=lambda name: name != "intact")
+    return {name: find_condition(name) for name in names}
+
+
+def _judged(split: Split, records: Sequence[Record]) -> bool:
+    """A test split without a pair is an error that `metrics` explains, a validation split is not:
+    there may be nothing to fit a temperature on."""
+    return split == "test" or any(record.pairs for record in records)
 
 
 def _untrained(run: DictConfig, model: RewardModel) -> RewardModel:

@@ -70,8 +70,8 @@ def train(cfg: DictConfig) -> float | None:
     console.print(sample_text(source.split("train")), markup=False, highlight=False)
     if source.unread_columns:
         console.print(f"columns not read: {', '.join(source.unread_columns)}", markup=False)
-    test, unfit = records_to_score(cfg, source, collate.encoder)
-    if not test:
+    splits, unfit = records_to_score(cfg, source, collate.encoder)
+    if not splits["test"]:
         raise UserError(f"the test split of {source.name} is empty; give data.source one to score")
     if not console.quiet and (left_out := write_bad_records(folder, [*source.bad_records, *unfit])):
         console.print(left_out, soft_wrap=True)
@@ -118,7 +118,7 @@ def train(cfg: DictConfig) -> float | None:
                 cfg,
                 model,
                 collate,
-                test,
+                splits,
                 cfg.evaluation,
                 console,
                 throughput.summary(trainer.global_step),
