@@ -10,8 +10,10 @@ from score_tables import DATA, make, published
 from mmreward.data.bad_records import BadRecord
 from mmreward.data.sources.digits import Digits
 from mmreward.errors import UserError
-from mmreward.evaluation.audit import audit, one_line, profile
-from mmreward.evaluation.audit_report import findings, warnings, write_audit
+from mmreward.evaluation.audit import audit, one_line
+from mmreward.evaluation.audit_profile import profile
+from mmreward.evaluation.audit_report import write_audit
+from mmreward.evaluation.audit_wording import content_warnings, findings, warnings
 from mmreward.evaluation.wording import percent, span
 
 
@@ -97,7 +99,7 @@ def test_records_shared_between_splits_and_with_another_source():
     assert found["overlap"]["test -> bench"]["same"] == 2
     text = " ".join(warnings(found))
     assert "Of the 22 records of test, some are shared with train: 1 (text and images)" in text
-    assert "1 records in both train and test" in one_line(found)
+    assert "records in both train and test: 1" in one_line(found)
 
 
 def test_left_out_rows_are_counted_by_reason():
@@ -131,6 +133,17 @@ def test_a_sample_is_drawn_over_the_whole_split_and_said():
     train = found["splits"]["train"]
     assert (train["n_records"], train["n_sampled"], train["n_pairs"]) == (400, 100, 100)
     assert audit(Records(records), max_records=100) == found
+    assert "100 pairs (100 of 400 records of train)" in one_line(found)
+
+
+def test_what_only_a_judge_could_use_is_no_warning_about_the_content():
+    records = [replace(r, responses=r.responses[:: 1 if r.responses[0].rank == 0 else -1])
+               for r in balanced(80)]  # fmt: skip
+    found = audit(Records(records, test=records[:5], bad=[BadRecord("row 1", "it is empty")]))
+    rows, order, *rest = warnings(found)
+    assert "1 row cannot be used" in rows and "listed first" in order
+    assert rest and content_warnings(found) == rest
+    assert any("memory" in text for text in rest)
 
 
 def test_nothing_to_learn_from_is_an_error():

@@ -6,7 +6,7 @@ from PIL import Image
 from rich.console import Console
 
 from mmreward.evaluation.metrics import evaluate, write_metrics
-from mmreward.evaluation.report import summary_table, write_report
+from mmreward.evaluation.report import print_summary, write_report
 from mmreward.evaluation.tables import Key, ScoreWriter, read_table, record_row, write_records
 from mmreward.evaluation.wording import findings, percent, points, span, warnings
 from mmreward.records import Media, Message, Record, Response
@@ -84,6 +84,10 @@ def test_a_rule_that_beats_the_model_is_named(tmp_path):
     digits["controls"]["longer"] = better
     (warning,) = warnings(digits)
     assert "needs no model" in warning and "longer answer wins" in warning and "99.0 %" in warning
+    digits["controls"]["newlines"] = {**better, "accuracy": 0.98}
+    (both,) = warnings(digits)  # one sentence, however many rules
+    assert "'longer answer wins' 99.0 % [" in both and "'more line breaks win' 98.0 % [" in both
+    assert f"the model {percent(digits['accuracy'])}" in both
     assert "not below the model" in findings(digits)[2]
     assert "not measured" in findings(digits)[1]
 
@@ -135,7 +139,7 @@ def test_report_shows_every_number_with_interval_and_n_and_its_figures(tmp_path)
     assert f"| {calibration['temperature']:.3g} | cross-fitted |" in text
     shorter = length["better_is_shorter"]
     assert f"{percent(shorter['accuracy'])} [{span(shorter['accuracy_ci95'])}], n = 60 |" in text
-    assert "a\\|b" in text and "61.25" in text and "| steps | 800 |" in text
+    assert "a\\|b" in text and "| seconds | 61.2 |" in text and "| steps | 800 |" in text
     links = re.findall(r"\]\((figures/[^)]+\.png)\)", text)
     assert len(links) == 5
     for link in links:
@@ -176,7 +180,7 @@ def test_screen_table_has_interval_and_n_in_every_row(tmp_path):
     _, metrics = run(tmp_path, LOOKS)
     console = Console(width=80, record=True, file=None, quiet=False, force_terminal=False)
     with console.capture() as capture:
-        console.print(summary_table(metrics))
+        print_summary(console, metrics)
     text = capture.get()
     digits = metrics["benchmarks"]["digits"]
     rows = {"model": digits, "image greyed out": digits["controls"]["blind_image"]}
@@ -186,3 +190,19 @@ def test_screen_table_has_interval_and_n_in_every_row(tmp_path):
         (line,) = [line for line in text.splitlines() if name in line and "%" in line
                    and percent(row["accuracy"]) in line]  # fmt: skip
         assert span(row["accuracy_ci95"]) in line and "120" in line
+
+
+@pytest.mark.parametrize(("gains", "warned"), [(LOOKS, 0), (BLIND, 1)])
+def test_screen_says_what_the_images_are_worth(tmp_path, gains, warned):
+    _, metrics = run(tmp_path, gains)
+    console = Console(width=80, force_terminal=False)
+    with console.capture() as capture:
+        print_summary(console, metrics)
+    after_table = capture.get().split("┘")[-1]
+    digits = metrics["benchmarks"]["digits"]
+    assert f"digits: Its images are worth {points(digits['image_gain']['difference'])}" in (
+        after_table
+    )
+    assert after_table.count("Warning: ") == warned
+    for warning in warnings(digits):
+        assert f"digits: Warning: {warning}" in after_table

@@ -113,7 +113,10 @@ def test_a_run_leaves_everything_behind(folder: Path) -> None:
         "pairs_per_second",
         "peak_memory_mb",
         "steps",
+        "parameters",
+        "trained_parameters",
     }
+    assert metrics["training"]["trained_parameters"] == metrics["training"]["parameters"] > 50_000
     assert metrics["training"]["steps"] == 12
     assert OmegaConf.load(folder / "config.yaml").model == cfg.model
 

@@ -9,30 +9,20 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from mmreward.evaluation.audit import QUANTILES
+from mmreward.evaluation.audit_profile import QUANTILES
+from mmreward.evaluation.audit_wording import LEAKS, SAME, findings, inline, warnings
 from mmreward.evaluation.html import write_html
 from mmreward.evaluation.overlap import KINDS
 from mmreward.evaluation.plots import BLUE, GREY, ORANGE, forest, titled_axes
 from mmreward.evaluation.report import REPORT, save_figure
 from mmreward.evaluation.report_tables import markdown_table
 from mmreward.evaluation.rules import TEXT_RULES
-from mmreward.evaluation.wording import differs, label, percent, span
+from mmreward.evaluation.wording import label, percent, span
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
 AUDIT = "audit.json"
-# A surface that decides so much of the pairs is called a problem.
-TOO_MUCH = 0.6
-
-SAME = {
-    "same": "text and images",
-    "near": "nearly the text, and images",
-    "same_question": "prompt and images",
-    "same_images": "an image",
-    "same_text": "text, other images",
-}
-LEAKS = ("same", "near", "same_question", "same_images")
 
 
 def write_audit(folder: Path, found: Mapping[str, Any]) -> Path:
@@ -54,97 +44,6 @@ def write_audit(folder: Path, found: Mapping[str, Any]) -> Path:
     path = folder / REPORT
     path.write_text("\n".join(lines), encoding="utf-8", errors="replace")
     return write_html(path)
-
-
-def findings(found: Mapping[str, Any]) -> list[str]:
-    """What is in the data, what its surface decides, what it shares."""
-    sizes = ", ".join(f"{v['n_records']:,} {name}" for name, v in found["splits"].items())
-    texts = [f"{sizes} records."]
-    for name, values in found["splits"].items():
-        if not values["n_pairs"]:
-            continue
-        rule = _best_rule(values)
-        best = values["rules"][rule]
-        text = (
-            f"{name}: {values['n_pairs']:,} pairs; the best rule that needs no model, "
-            f"{label(rule)!r}, is right in {percent(best['accuracy'])} "
-            f"[{span(best['accuracy_ci95'])}]"
-        )
-        if values["classifier"]:
-            classifier = values["classifier"]
-            text += (
-                f", surface features with a classifier in {percent(classifier['accuracy'])} "
-                f"[{span(classifier['accuracy_ci95'])}]"
-            )
-        texts.append(text + ".")
-    return texts
-
-
-def warnings(found: Mapping[str, Any]) -> list[str]:
-    """What should be put right, or known, before anyone trains on the data."""
-    texts = []
-    if found["left_out"]:
-        count = sum(n for n, _ in found["left_out"].values())
-        rows = "1 row" if count == 1 else f"{count:,} rows"
-        texts.append(f"{rows} cannot be used; the table says why.")
-    leaning = [
-        f"{percent(values['rules']['first']['accuracy'])} of {name}"
-        for name, values in found["splits"].items()
-        if values["n_pairs"]
-        and differs([bound - 0.5 for bound in values["rules"]["first"]["accuracy_ci95"]])
-    ]
-    if leaning:
-        texts.append(
-            f"The answer listed first is the better one in {', '.join(leaning)}. A model that "
-            "scores answers one by one cannot use that; a judge that sees both can."
-        )
-    for name, values in found["splits"].items():
-        texts += _split_warnings(name, values)
-    for name, values in found["overlap"].items():
-        left, right = name.split(" -> ")
-        shared = [f"{values[kind]:,} ({SAME[kind]})" for kind in LEAKS if values[kind]]
-        if shared:
-            texts.append(
-                f"Of the {values['n']:,} records of {right}, some are shared with {left}: "
-                f"{', '.join(shared)}. Accuracy on them is partly memory."
-            )
-    return texts
-
-
-def _split_warnings(name: str, values: Mapping[str, Any]) -> Iterator[str]:
-    if not values["n_pairs"]:
-        return
-    rule = _best_rule(values)
-    surfaces = [(values["rules"][rule], f"the rule {label(rule)!r}")]
-    if values["classifier"]:
-        surfaces.append((values["classifier"], "a classifier of surface features"))
-    share, what = max(surfaces, key=lambda item: item[0]["accuracy"])
-    if share["accuracy"] > TOO_MUCH and share["accuracy_ci95"][0] > 0.5:
-        yield (
-            f"{name}: {what} decides {percent(share['accuracy'])} of the pairs without image or "
-            "meaning. A model can learn that instead."
-        )
-    for kind, text in (
-        ("contradictions", "pairs prefer the opposite of an earlier pair"),
-        ("duplicates", "pairs repeat an earlier one"),
-        ("same_answers", "pairs have the same text on both sides, but for case and spaces"),
-    ):
-        if values[kind]:
-            yield f"{name}: {values[kind]:,} of {values['n_pairs']:,} {text}."
-    if values["images"] and values["images"]["unreadable"]:
-        yield f"{name}: {values['images']['unreadable']:,} images cannot be read."
-    for template in values["templates"]:
-        interval = template["wins_ci95"]
-        if interval and differs([bound - 0.5 for bound in interval]):
-            total = template["wins"] + template["losses"]
-            yield (
-                f"{name}: one answer wins {template['wins']:,} of its {total:,} pairs whatever "
-                f"is asked: `{_inline(template['text'])}`."
-            )
-
-
-def _best_rule(values: Mapping[str, Any]) -> str:
-    return max(TEXT_RULES, key=lambda name: values["rules"][name]["accuracy"])
 
 
 def _splits(splits: Mapping[str, Mapping[str, Any]]) -> Iterator[str]:
@@ -205,7 +104,7 @@ def _surface(folder: Path, split: str, values: Mapping[str, Any]) -> Iterator[st
         yield from markdown_table(
             ("answer", "records", "better", "worse"),
             [
-                (f"`{_inline(t['text'])}`", f"{t['n']:,}", f"{t['wins']:,}", f"{t['losses']:,}")
+                (f"`{inline(t['text'])}`", f"{t['n']:,}", f"{t['wins']:,}", f"{t['losses']:,}")
                 for t in values["templates"]
             ],
         )
@@ -219,7 +118,7 @@ def _repeated(splits: Mapping[str, Mapping[str, Any]]) -> Iterator[str]:
     for name, values in splits.items():
         for kind, examples in values["examples"].items():
             for wheres in examples:
-                places = " and ".join(f"`{_inline(where)}`" for where in wheres)
+                places = " and ".join(f"`{inline(where)}`" for where in wheres)
                 yield f"- {name}, {kind.replace('_', ' ')}: {places}"
     yield ""
 
@@ -287,7 +186,7 @@ def _images(splits: Mapping[str, Mapping[str, Any]]) -> Iterator[str]:
          "unreadable"), rows
     )  # fmt: skip
     for name, v in shown.items():
-        yield from (f"- {name}: {_inline(example)}" for example in v["examples"])
+        yield from (f"- {name}: {inline(example)}" for example in v["examples"])
     yield ""
 
 
@@ -314,12 +213,7 @@ def _overlap(overlaps: Mapping[str, Mapping[str, Any]]) -> Iterator[str]:
         for kind in LEAKS:
             for left, right, similarity in values["examples"].get(kind, ()):
                 yield (
-                    f"- {name}, {SAME[kind]}: `{_inline(left)}` and `{_inline(right)}` "
+                    f"- {name}, {SAME[kind]}: `{inline(left)}` and `{inline(right)}` "
                     f"({100 * similarity:.0f} %)"
                 )
     yield ""
-
-
-def _inline(text: str) -> str:
-    """Text that stays inside its backticks and its table cell."""
-    return " ".join(text.replace("`", "'").split())[:160]

@@ -16,7 +16,15 @@ from mmreward.evaluation.pairs import MODEL
 from mmreward.evaluation.plots import reliability_figure
 from mmreward.evaluation.report import INTERVALS, REPORT, save_figure
 from mmreward.evaluation.report_tables import calibration_table, length_table, markdown_table
-from mmreward.evaluation.wording import differs, label, percent, points, points_span, span
+from mmreward.evaluation.wording import (
+    differs,
+    label,
+    percent,
+    points,
+    points_span,
+    quantity,
+    span,
+)
 
 if TYPE_CHECKING:
     from rich.table import Table
@@ -249,9 +257,7 @@ def _cost(runs: Sequence[Mapping[str, Any]]) -> Iterator[str]:
         return
     rows = []
     for run in runs:
-        values = [run["training"].get(name, "") for name in names]
-        rows.append(
-            (run["name"], *(f"{v:,.4g}" if isinstance(v, float) else str(v) for v in values))
-        )
+        values = [run["training"].get(name) for name in names]
+        rows.append((run["name"], *map(quantity, values)))
     yield from ("## Cost of training", "")
     yield from markdown_table(("run", *(name.replace("_", " ") for name in names)), rows)

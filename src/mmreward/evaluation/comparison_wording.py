@@ -6,11 +6,21 @@ from collections.abc import Mapping
 from typing import Any
 
 from mmreward.evaluation.rules import TEXT_RULES
-from mmreward.evaluation.wording import differs, label, percent, points, points_span, span, warnings
+from mmreward.evaluation.wording import (
+    ORDER_TELLS,
+    RULES_DO_BETTER,
+    differs,
+    label,
+    percent,
+    points,
+    points_span,
+    span,
+    warnings,
+)
 
 # Runs that get a sentence of their own; the tables hold all.
 TOLD = 8
-TOLD_ONCE = ("A rule that needs no model", "The data lists the better answer first")
+TOLD_ONCE = (RULES_DO_BETTER, ORDER_TELLS)
 
 
 def findings(comparison: Mapping[str, Any]) -> list[str]:

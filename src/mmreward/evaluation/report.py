@@ -15,15 +15,18 @@ from mmreward.evaluation.report_tables import calibration_table, length_table
 from mmreward.evaluation.tables import ScoreTable
 from mmreward.evaluation.wording import (
     findings,
+    image_finding,
     label,
     percent,
     points,
     points_span,
+    quantity,
     span,
     warnings,
 )
 
 if TYPE_CHECKING:
+    from rich.console import Console
     from rich.table import Table
 
 REPORT = "report.md"
@@ -75,6 +78,15 @@ def summary_table(metrics: Mapping[str, Any]) -> Table:
             style = "bold" if key == MODEL else None
             table.add_row("" if number else name, label(key), *cells, style=style)
     return table
+
+
+def print_summary(console: Console, metrics: Mapping[str, Any]) -> None:
+    """The table, and of each set what its images are worth and what to be warned of."""
+    console.print(summary_table(metrics))
+    for name, values in metrics["benchmarks"].items():
+        lines = [image_finding(values), *(f"Warning: {text}" for text in warnings(values))]
+        for line in lines:
+            console.print(f"{name}: {line}", markup=False, highlight=False, soft_wrap=True)
 
 
 def _rows(metrics: Mapping[str, Any]) -> list[tuple[str, Mapping[str, Any]]]:
@@ -194,8 +206,7 @@ def _training(
         yield "| | |"
         yield "| --- | ---: |"
         for name, value in training.items():
-            text = f"{value:,.4g}" if isinstance(value, float) else str(value)
-            yield f"| {name.replace('_', ' ')} | {text} |"
+            yield f"| {name.replace('_', ' ')} | {quantity(value)} |"
         yield ""
     for name, rows in curves.items():
         title = f"{name}: {rows[-1][1]:.3g} after {rows[-1][0]} steps"

@@ -22,12 +22,23 @@ LABELS = {
     "first": "first answer wins",
 }
 
+# How two of the warnings begin; a comparison tells both once for all its runs.
+RULES_DO_BETTER = "What needs no model does as well or better"
+ORDER_TELLS = "The data lists the better answer first"
+
 # Groups below which intervals that treat groups as the units are known to be too narrow.
 FEW_GROUPS = 20
 
 
 def label(name: str) -> str:
     return LABELS.get(name, name)
+
+
+def quantity(value: float | str | None) -> str:
+    """1105793 -> '1,105,793', 734.62 -> '734.6', None -> ''"""
+    if isinstance(value, float):
+        return f"{value:,.1f}"
+    return f"{value:,}" if isinstance(value, int) else value or ""
 
 
 def percent(share: float) -> str:
@@ -64,7 +75,7 @@ def differs(interval: Sequence[float] | None) -> bool:
 def findings(metrics: Mapping[str, Any]) -> list[str]:
     """Sentences on one set: the model, its image, what needs no model or training, and, where it
     was measured, what the layout of the answers is worth."""
-    return [_accuracy(metrics), _image(metrics), _rules(metrics), *_layout(metrics)]
+    return [_accuracy(metrics), image_finding(metrics), _rules(metrics), *_layout(metrics)]
 
 
 def warnings(metrics: Mapping[str, Any]) -> list[str]:
@@ -87,18 +98,21 @@ def warnings(metrics: Mapping[str, Any]) -> list[str]:
             )
         elif gain["difference"] < 0:
             found.append("The model does better without its images.")
-    for name in (*TEXT_RULES, "random"):
-        control = metrics["controls"][name]
-        if control["difference"] <= 0:
-            found.append(
-                f"A rule that needs no model does as well or better: {label(name)!r} is right in "
-                f"{percent(control['accuracy'])} [{span(control['accuracy_ci95'])}] of "
-                f"{control['n']} pairs."
-            )
+    known = {name: metrics["controls"][name] for name in (*TEXT_RULES, "random")}
+    better = [
+        f"{label(name)!r} {percent(row['accuracy'])} [{span(row['accuracy_ci95'])}]"
+        for name, row in known.items()
+        if row["difference"] <= 0
+    ]
+    if better:
+        found.append(
+            f"{RULES_DO_BETTER}, over these {metrics['n']} pairs: {', '.join(better)}; the model "
+            f"{percent(metrics['accuracy'])}."
+        )
     first = metrics["controls"]["first"]
     if differs([bound - 0.5 for bound in first["accuracy_ci95"]]):
         found.append(
-            f"The data lists the better answer first in {percent(first['accuracy'])} of the pairs: "
+            f"{ORDER_TELLS} in {percent(first['accuracy'])} of the pairs: "
             "whatever sees the order of the answers can use that."
         )
     untrained = metrics["controls"].get("untrained")
@@ -128,7 +142,8 @@ def _accuracy(metrics: Mapping[str, Any]) -> str:
     )
 
 
-def _image(metrics: Mapping[str, Any]) -> str:
+def image_finding(metrics: Mapping[str, Any]) -> str:
+    """What the images of a set are worth to the model, and whether that is shown."""
     if not metrics["n_with_images"]:
         return "No record of this set has an image."
     if "image_gain" not in metrics:

@@ -12,7 +12,8 @@ from mmreward.config import build
 from mmreward.data.preparation import Prepared
 from mmreward.evaluation.audit import audit as audit_source
 from mmreward.evaluation.audit import one_line
-from mmreward.evaluation.audit_report import warnings, write_audit
+from mmreward.evaluation.audit_report import write_audit
+from mmreward.evaluation.audit_wording import warnings
 
 
 def audit(cfg: DictConfig) -> None:

@@ -23,7 +23,7 @@ from mmreward.errors import UserError
 from mmreward.evaluation.metrics import METRICS, write_metrics
 from mmreward.evaluation.metrics import evaluate as compute_metrics
 from mmreward.evaluation.pairs import MODEL
-from mmreward.evaluation.report import summary_table, write_report
+from mmreward.evaluation.report import print_summary, write_report
 from mmreward.evaluation.scoring import Condition, find_condition, score_condition
 from mmreward.evaluation.tables import ScoreWriter, read_table, record_row, write_records
 from mmreward.model.reward import RewardModel
@@ -45,7 +45,7 @@ def evaluate(cfg: DictConfig) -> float:
     write_bad_records(folder, bad)
     console = Console()
     metrics = evaluate_model(folder, run, model, collate, splits, cfg.evaluation, console)
-    console.print(summary_table(metrics))
+    print_summary(console, metrics)
     console.print(f"run folder: {folder}", soft_wrap=True)
     return next(iter(metrics["benchmarks"].values()))["accuracy"]
 

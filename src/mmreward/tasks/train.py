@@ -28,7 +28,9 @@ from mmreward.data.preparation import sample_text
 from mmreward.data.skipping import SkippingCollate
 from mmreward.data.sources.base import SPLITS, Source
 from mmreward.errors import UserError
-from mmreward.evaluation.report import summary_table
+from mmreward.evaluation.audit import audit, one_line
+from mmreward.evaluation.audit_wording import content_warnings
+from mmreward.evaluation.report import print_summary
 from mmreward.evaluation.tables import SCORES
 from mmreward.lightning_module import RewardModule
 from mmreward.model.backbone import count_parameters
@@ -45,6 +47,8 @@ from mmreward.tasks.assemble import (
 from mmreward.tasks.evaluate import check_evaluation, evaluate_model
 from mmreward.throughput import Throughput
 
+# Records of each split that are looked at before training; task=audit looks at more.
+AUDITED = 1000
 # What a resumed run may change on its command line: how long and where it trains, not what.
 RESUMABLE = ("resume", "task", "trainer", "early_stopping", "checkpoint", "tracking", "hydra")
 
@@ -68,6 +72,10 @@ def train(cfg: DictConfig) -> float | None:
     collate, why = make_collate(cfg, model, source)
     console.print(data_table(source))
     console.print(sample_text(source.split("train")), markup=False, highlight=False)
+    if not console.quiet:
+        found = audit(source, max_records=AUDITED)
+        for line in (one_line(found), *(f"- {text}" for text in content_warnings(found))):
+            console.print(line, markup=False, highlight=False, soft_wrap=True)
     if source.unread_columns:
         console.print(f"columns not read: {', '.join(source.unread_columns)}", markup=False)
     splits, unfit = records_to_score(cfg, source, collate.encoder)
@@ -121,7 +129,11 @@ def train(cfg: DictConfig) -> float | None:
                 splits,
                 cfg.evaluation,
                 console,
-                throughput.summary(trainer.global_step),
+                {
+                    "parameters": total,
+                    "trained_parameters": trainable,
+                    **throughput.summary(trainer.global_step),
+                },
             )
         status = "FINISHED"
     finally:
@@ -129,7 +141,7 @@ def train(cfg: DictConfig) -> float | None:
         link = tracking.finish(flat_metrics(metrics), [folder / name for name in names], status)
     if not trainer.is_global_zero:
         return None
-    console.print(summary_table(metrics))
+    print_summary(console, metrics)
     console.print(f"run folder: {folder}", soft_wrap=True)
     if link:
         console.print(link, soft_wrap=True)
