@@ -17,6 +17,7 @@ from mmreward.data.preparation import (
     parse_template,
     sample_text,
 )
+from mmreward.data.sources.base import SPLITS
 from mmreward.data.sources.jsonl import Jsonl
 from mmreward.data.sources.shapes import Shapes
 from mmreward.errors import UserError
@@ -105,8 +106,23 @@ def test_other_templates_are_refused(template: str) -> None:
         Prepared(SHAPES, prompt_template=template)
 
 
+def test_blind_images_are_grey_in_what_is_fitted_and_whole_in_the_test() -> None:
+    blind = Prepared(SHAPES, images="blind")
+    for split in SPLITS:
+        before, after = SHAPES.split(split)[0], blind.split(split)[0]
+        assert (before.messages, before.responses) == (after.messages, after.responses)
+        colours = [media.load().getcolors() for media in after.media]
+        assert after.media and len(before.media) == len(after.media)
+        if split == "test":
+            assert after.id == before.id
+            assert all(found is None or len(found) > 1 for found in colours)
+        else:
+            width, height = before.media[0].size
+            assert colours[0] == [(width * height, (128, 128, 128))]
+
+
 def test_other_ways_with_images_are_refused() -> None:
-    with pytest.raises(UserError, match=r"data\.images=shrink should be keep or drop"):
+    with pytest.raises(UserError, match=r"data\.images=shrink should be keep, drop or blind"):
         Prepared(SHAPES, images="shrink")
 
 

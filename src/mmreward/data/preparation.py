@@ -1,24 +1,30 @@
-"""What is done to the records of any source: images dropped, a template around the prompt."""
+"""What is done to the records of any source: images dropped or greyed out, a template around the
+prompt."""
 
 from __future__ import annotations
 
 import string
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from functools import partial
+
+from PIL import Image
 
 from mmreward.data.bad_records import BadRecord
 from mmreward.data.sources.base import LazyRecords, Source, Split
 from mmreward.errors import UserError
-from mmreward.records import Message, Record
+from mmreward.records import Media, Message, Record
 
-IMAGES = ("keep", "drop")
+IMAGES = ("keep", "drop", "blind")
+GREY = (128, 128, 128)
 
 
 class Prepared:
     """A source whose records are changed when they are asked for.
 
-    images:          "keep", or "drop" to take all images away (for backbones that read text)
+    images:          "keep"; "drop" to take all images away (for backbones that read text); "blind"
+                     to grey them out, but not those of the test split: what a model learns
+                     without looking is the base line of one that looks
     prompt_template: text with one {query}, put around the text of the last user turn; images
                      that stand before that text stay before the template. None for no change.
 
@@ -29,7 +35,7 @@ class Prepared:
         self, source: Source, images: str = "keep", prompt_template: str | None = None
     ) -> None:
         if images not in IMAGES:
-            raise UserError(f"data.images={images} should be keep or drop")
+            raise UserError(f"data.images={images} should be keep, drop or blind")
         self.source = source
         self.name = source.name
         self.images = images
@@ -37,14 +43,22 @@ class Prepared:
 
     def split(self, split: Split) -> Sequence[Record]:
         records = self.source.split(split)
-        if self.images == "keep" and self.template is None:
+        change = {
+            "keep": None,
+            "drop": drop_images,
+            "blind": None if split == "test" else grey_images,
+        }[self.images]
+        if change is None and self.template is None:
             return records
-        return LazyRecords(len(records), partial(self._record, records))
+        return LazyRecords(len(records), partial(self._record, records, change))
 
-    def _record(self, records: Sequence[Record], number: int) -> Record:
-        record = records[number]
-        if self.images == "drop":
-            record = drop_images(record)
+    def _record(
+        self,
+        records: Sequence[Record],
+        change: Callable[[Record], Record] | None,
+        number: int,
+    ) -> Record:
+        record = records[number] if change is None else change(records[number])
         return record if self.template is None else apply_template(record, *self.template)
 
     @property
@@ -97,6 +111,22 @@ def drop_images(record: Record) -> Record:
         for m in record.messages
     )
     return replace(record, messages=messages, media=())
+
+
+def grey_images(record: Record) -> Record:
+    """The record with every image mid-grey, at its size.
+
+    The size is kept because it decides the number of image tokens. Images are read when drawn.
+    """
+    blank = tuple(
+        Media(draw=partial(_grey_like, media), key=f"grey at the size of {media.sha256}")
+        for media in record.media
+    )
+    return replace(record, media=blank)
+
+
+def _grey_like(media: Media) -> Image.Image:
+    return Image.new("RGB", media.size, GREY)
 
 
 def _joined(parts: Sequence[str | int]) -> tuple[str | int, ...]:

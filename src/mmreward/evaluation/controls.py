@@ -11,28 +11,14 @@ import random
 from collections import defaultdict
 from collections.abc import Sequence
 from dataclasses import replace
-from functools import partial
 
-from PIL import Image
-
-from mmreward.data.preparation import drop_images
+from mmreward.data.preparation import drop_images, grey_images
 from mmreward.records import Media, Record
-
-GREY = (128, 128, 128)
 
 
 def blind_image(record: Record) -> Record | None:
-    """The record with every image mid-grey, at its size; None if it has no image.
-
-    The size is kept because it decides the number of image tokens. Images are read when drawn.
-    """
-    if not record.media:
-        return None
-    blank = tuple(
-        Media(draw=partial(_grey_like, media), key=f"grey at the size of {media.sha256}")
-        for media in record.media
-    )
-    return replace(record, media=blank)
+    """The record with every image mid-grey, at its size; None if it has no image."""
+    return grey_images(record) if record.media else None
 
 
 def without_images(record: Record) -> Record | None:
@@ -91,7 +77,3 @@ def _with_images_of_another(
         if own.isdisjoint(hashes):
             return replace(record, media=media)
     return None
-
-
-def _grey_like(media: Media) -> Image.Image:
-    return Image.new("RGB", media.size, GREY)
