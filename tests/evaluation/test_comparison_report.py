@@ -8,13 +8,10 @@ from rich.console import Console
 from score_tables import make, table
 
 from mmreward.evaluation.comparison import common_sets, compare
-from mmreward.evaluation.comparison_report import (
-    comparison_tables,
-    markdown_table,
-    write_comparison,
-)
+from mmreward.evaluation.comparison_report import comparison_tables, write_comparison
 from mmreward.evaluation.comparison_wording import findings, p_text, run_warnings
 from mmreward.evaluation.html import write_html
+from mmreward.evaluation.markdown import markdown_table
 from mmreward.evaluation.runs import read_runs
 from mmreward.evaluation.wording import percent, points, points_span, span
 
@@ -107,6 +104,22 @@ def test_findings_and_warnings_are_in_the_report(written):
     assert "| weak | no use of the images is shown |" in text
     assert "| strong | uses the images |" in text
     assert "| part | not measured |" in text
+
+
+def test_every_run_stands_under_every_condition_it_was_scored_under(tmp_path):
+    records = [make(f"q{i}", image=f"i{i}") for i in range(60)]
+    right, wrong = [1.0, 0.0], [0.0, 1.0]
+    scores = {"intact": [right] * 60, "blind_image": [wrong] * 60}
+    table(tmp_path / "one", records, {**scores, "text_only": [right] * 45 + [wrong] * 15})
+    table(tmp_path / "two", records, {**scores, "untrained": [wrong] * 60})
+    runs = read_runs([], [tmp_path / "one", tmp_path / "two"])
+    sets = common_sets(runs)
+    page = write_comparison(tmp_path / "out", compare(runs, sets), sets)
+    text = page.with_suffix(".md").read_text()
+    assert "| run | without its image | untrained model |" in text
+    (one,) = re.findall(r"\| one \| \+25.0 \[\+(\S+) to \+(\S+)\], n = 60 \|  \|", text)
+    assert 10 < float(one[0]) < 25 < float(one[1]) < 40
+    assert re.search(r"\| two \|  \| \+100.0 \[.*\], n = 60 \|", text)
 
 
 def test_an_order_that_gives_labels_away_is_told(tmp_path):

@@ -4,6 +4,7 @@ import math
 import pytest
 
 from mmreward.errors import UserError
+from mmreward.evaluation.metrics import evaluate
 from mmreward.evaluation.tables import (
     META,
     RECORDS,
@@ -105,13 +106,10 @@ def test_a_torn_last_line_is_cut_off_and_scored_again(tmp_path, cut):
     score_all(tmp_path, [record])
     whole = (tmp_path / SCORES).read_bytes()
     (tmp_path / SCORES).write_bytes(whole[:-cut])
-    assert len(read_table(tmp_path).scores) == 2
+    # Without its line break alone the line is whole.
+    assert len(read_table(tmp_path).scores) == (3 if cut == 1 else 2)
     with ScoreWriter(tmp_path, META_A) as writer:
-        assert [Key(record.id, a, "intact") in writer.scores for a in range(3)] == [
-            True,
-            True,
-            False,
-        ]
+        assert set(writer.scores) == {Key(record.id, a, "intact") for a in range(2)}
         writer.write(Key(record.id, 2, "intact"), 1.0)
     assert (tmp_path / SCORES).read_bytes() == whole
 
@@ -153,20 +151,20 @@ def break_line(folder, name, line):
         (
             SCORES,
             '{"record": "x", "answer": 0, "condition": "intact", "score": null}',
-            "score None, not a finite",
+            "line 4 has the score None, which should be a number",
         ),
         (RECORDS, '{"record": "x"}', "line 2 has no 'benchmark'"),
         (
             RECORDS,
             '{"record": "x", "benchmark": "b", "split": "test", "category": "", "group": "", '
             '"pairs": [], "answers": [{"chars": 1}]}',
-            "line 2 has an answer without 'newlines'",
+            "line 2 has an answer with no 'newlines'",
         ),
         (
             RECORDS,
             '{"record": "x", "benchmark": "b", "split": "test", "category": "", "group": "", '
             '"pairs": [[0, 2, 1]], "answers": [{"chars": 1, "newlines": 0}]}',
-            r"line 2 has the pair \[0, 2\] but 1 answers",
+            r"line 2 has \[0, 2, 1\] among its pairs but 1 answers",
         ),
         (
             RECORDS,
@@ -183,6 +181,37 @@ def test_broken_tables_are_named(tmp_path, name, line, message):
     break_line(tmp_path, name, line)
     with pytest.raises(UserError, match=message):
         read_table(tmp_path)
+
+
+WRONG = (None, True, 3, -1.5, "text", [], [3], [[0]], [None], {}, {"a": 1}, [[0, 0, 1]], [["a", 1]])
+
+
+@pytest.mark.parametrize("name", [RECORDS, SCORES])
+@pytest.mark.parametrize("wrong", WRONG, ids=str)
+def test_whatever_a_foreign_table_holds_it_is_read_or_refused_in_words(tmp_path, name, wrong):
+    """Every field of a good line replaced in turn: nothing but UserError may come out."""
+    records = [make(), make("other")]
+    write_records(tmp_path, [record_row(record, "b", "test") for record in records])
+    score_all(tmp_path, records)
+    good = json.loads((tmp_path / name).read_text().splitlines()[0])
+    places = [(good, key) for key in good]
+    if name == RECORDS:
+        places += [(good["answers"][0], key) for key in good["answers"][0]]
+    refused = []
+    lines = (tmp_path / name).read_text().splitlines()
+    for holder, key in [*places, (None, None)]:
+        before = None
+        if holder is not None:
+            before, holder[key] = holder[key], wrong
+        lines[0] = json.dumps(good if holder is not None else wrong)
+        if holder is not None:
+            holder[key] = before
+        (tmp_path / name).write_text("\n".join(lines))
+        try:
+            evaluate(read_table(tmp_path))
+        except UserError as error:
+            refused.append(str(error))
+    assert len(refused) >= 3 and all(len(message) < 400 for message in refused)
 
 
 def test_a_score_written_twice_is_named(tmp_path):

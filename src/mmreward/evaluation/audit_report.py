@@ -12,10 +12,9 @@ import numpy as np
 from mmreward.evaluation.audit_profile import QUANTILES
 from mmreward.evaluation.audit_wording import LEAKS, SAME, findings, inline, warnings
 from mmreward.evaluation.html import write_html
+from mmreward.evaluation.markdown import REPORT, markdown_table, save_figure
 from mmreward.evaluation.overlap import KINDS
 from mmreward.evaluation.plots import BLUE, GREY, ORANGE, forest, titled_axes
-from mmreward.evaluation.report import REPORT, save_figure
-from mmreward.evaluation.report_tables import markdown_table
 from mmreward.evaluation.rules import TEXT_RULES
 from mmreward.evaluation.wording import label, percent, span
 

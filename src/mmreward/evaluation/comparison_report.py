@@ -9,21 +9,25 @@ from typing import TYPE_CHECKING, Any
 
 from mmreward.evaluation import comparison_plots as plots
 from mmreward.evaluation.comparison import CommonSet
-from mmreward.evaluation.comparison_wording import findings, p_value, rules, run_warnings
+from mmreward.evaluation.comparison_tables import (
+    accuracy_table,
+    category_table,
+    condition_table,
+    difference_table,
+    image_gain_table,
+    seed_table,
+)
+from mmreward.evaluation.comparison_wording import findings, p_value, run_warnings
 from mmreward.evaluation.gallery import gallery
 from mmreward.evaluation.html import write_html
+from mmreward.evaluation.markdown import REPORT, markdown_table, save_figure
 from mmreward.evaluation.pairs import MODEL
 from mmreward.evaluation.plots import reliability_figure
-from mmreward.evaluation.report import INTERVALS, REPORT, save_figure
-from mmreward.evaluation.report_tables import calibration_table, length_table, markdown_table
+from mmreward.evaluation.report_tables import calibration_table, length_table
 from mmreward.evaluation.wording import (
-    differs,
-    label,
-    percent,
     points,
     points_span,
     quantity,
-    span,
 )
 
 if TYPE_CHECKING:
@@ -85,21 +89,22 @@ def _section(
         yield from (f"> **{run}.** " + " ".join(warnings), "")
 
     figure = plots.accuracies_figure(name, comparison)
-    yield from ("### Accuracy", "", *_accuracies(comparison))
+    yield from ("### Accuracy", "", *accuracy_table(comparison))
     yield from (save_figure(folder, f"{name} accuracies", figure), "")
 
     figure = plots.differences_figure(name, comparison)
-    yield from (f"### Against {next(iter(runs))}", "", *_differences(runs))
+    yield from (f"### Against {next(iter(runs))}", "", *difference_table(runs))
     yield from (save_figure(folder, f"{name} differences", figure), "")
 
     if next(iter(runs.values()))["metrics"]["categories"]:
         figure = plots.categories_figure(name, comparison)
-        yield from ("### Categories", "", *_categories(runs))
+        yield from ("### Categories", "", *category_table(runs))
         yield from (save_figure(folder, f"{name} categories", figure), "")
     if comparison["variants"]:
-        yield from ("### Over seeds", "", *_variants(comparison["variants"]))
+        yield from ("### Over seeds", "", *seed_table(comparison["variants"]))
     if any("image_gain" in row["metrics"] for row in runs.values()):
-        yield from ("### What the images contribute", "", *_image_gains(runs))
+        yield from ("### What the images contribute", "", *image_gain_table(runs))
+    yield from condition_table(runs)
 
     calibrations = {run: row["metrics"]["calibration"] for run, row in runs.items()}
     lengths = {run: row["metrics"]["length"] for run, row in runs.items()}
@@ -114,141 +119,6 @@ def _section(
     examples = list(gallery(folder, common))
     if examples:
         yield from ("### Where they disagree", "", *examples)
-
-
-def _accuracies(comparison: Mapping[str, Any]) -> Iterator[str]:
-    headings = ["run", "accuracy", "strict", "ties", "macro"]
-    partial = any(comparison["left_out"].values())
-    if partial:
-        headings.append("on all pairs of the run")
-    rows = []
-    for run, row in comparison["runs"].items():
-        metrics, macro, own = row["metrics"], row["macro"], row["own"]
-        cells = [
-            run,
-            f"{percent(metrics['accuracy'])} [{span(metrics['accuracy_ci95'])}]",
-            f"{percent(metrics['strict'])} [{span(row['strict_ci95'])}]",
-            str(metrics["n_ties"]),
-            f"{percent(macro['accuracy'])} [{span(macro['accuracy_ci95'])}]" if macro else "",
-        ]
-        if partial:
-            cells.append(
-                f"{percent(own['accuracy'])} [{span(own['accuracy_ci95'])}], "
-                f"strict {percent(own['strict'])}, n = {own['n']:,}"
-            )
-        rows.append(cells)
-    for rule, values in rules(comparison).items():
-        accuracy = f"{percent(values['accuracy'])} [{span(values['accuracy_ci95'])}]"
-        rows.append([f"*{label(rule)}*", accuracy, *[""] * (len(headings) - 2)])
-    yield from markdown_table(headings, rows)
-    yield (
-        f"{comparison['n']} pairs of {comparison['n_records']} records in "
-        f"{comparison['n_groups']} groups. Ties are pairs with equal scores: one half in the "
-        "accuracy, wrong in *strict*. *Macro* is the mean over categories. Intervals: 95 %, "
-        f"{INTERVALS[comparison['interval']]}."
-    )
-    yield ""
-
-
-def _differences(runs: Mapping[str, Mapping[str, Any]]) -> Iterator[str]:
-    rows = []
-    for run, row in runs.items():
-        difference = row["difference"]
-        if difference is None:
-            continue
-        for kind in ("half", "strict", "macro"):
-            test = difference[kind]
-            if test is None:
-                continue
-            counts = ("", "")
-            if kind == "strict":
-                counts = (str(difference["only_this"]), str(difference["only_first"]))
-            needed = test.get("pairs_needed")
-            rows.append((
-                run,
-                {"half": "ties ½", "strict": "strict", "macro": "macro, ties ½"}[kind],
-                test.get("test", "sampled sign flip"),
-                points(test["difference"]),
-                points_span(test["ci95"]),
-                p_value(test["p"]),
-                p_value(test["p_holm"]),
-                *counts,
-                f"{needed:,}" if needed else "",
-            ))  # fmt: skip
-    yield from markdown_table(
-        ("run", "accuracy", "test", "points", "95 % interval", "p", "Holm", "only it right",
-         "only first right", "pairs needed"), rows, left=3
-    )  # fmt: skip
-    agreed = [
-        f"{run} {percent(row['difference']['agreement'])} "
-        f"(kappa {round(row['difference']['kappa'], 2) + 0.0:.2f})"
-        for run, row in runs.items()
-        if row["difference"]
-    ]
-    yield (
-        "Differences are paired, their intervals bootstrapped over groups. p is two-sided; Holm's "
-        f"correction is for {len(agreed)} run{'s' if len(agreed) > 1 else ''} against the first. "
-        "*Pairs needed* would show a difference of this size at the 5 % level with 80 % power. "
-        f"Both right or both wrong, with the first run: {', '.join(agreed)}; kappa 0 is what two "
-        "unrelated models of these accuracies would have."
-    )
-    yield ""
-
-
-def _categories(runs: Mapping[str, Mapping[str, Any]]) -> Iterator[str]:
-    first = next(iter(runs.values()))["metrics"]["categories"]
-    rows = []
-    for category, values in first.items():
-        found = [row["metrics"]["categories"][category] for row in runs.values()]
-        cells = [f"{percent(v['accuracy'])} [{span(v['accuracy_ci95'])}]" for v in found]
-        rows.append((category, str(values["n"]), *cells))
-    yield from markdown_table(("category", "n", *runs), rows)
-
-
-def _variants(variants: Mapping[str, Mapping[str, Any]]) -> Iterator[str]:
-    rows = []
-    for row in variants.values():
-        difference = row["difference"] or {}
-        several = "accuracy" in row
-        rows.append((
-            ", ".join(row["runs"]),
-            percent(row["accuracy"]) if several else "",
-            span(row["over_pairs_ci95"]) if several else "",
-            span(row["over_seeds_ci95"]) if several else "",
-            f"{100 * row['sd']:.1f}" if several else "",
-            f"{100 * row['noise']:.1f}" if several else "",
-            points(difference["difference"]) if difference else "",
-            points_span(difference["over_pairs_ci95"]) if difference else "",
-            points_span(difference["over_seeds_ci95"]) if difference else "",
-        ))  # fmt: skip
-    yield from markdown_table(
-        ("seeds of one configuration", "mean", "over pairs", "over seeds", "sd of seeds",
-         "by chance", "minus the first", "over pairs", "over seeds"), rows
-    )  # fmt: skip
-    yield (
-        "95 % intervals, two kinds: *over pairs*, if other pairs of the same kind had been asked "
-        "with these seeds; *over seeds*, if other seeds had been asked these pairs. *By chance* is "
-        "the deviation (points) that seeds of equal skill would show, because each errs on other "
-        "pairs."
-    )
-    yield ""
-
-
-def _image_gains(runs: Mapping[str, Mapping[str, Any]]) -> Iterator[str]:
-    rows = []
-    for run, row in runs.items():
-        gain = row["metrics"].get("image_gain")
-        if gain is None:
-            rows.append((run, "not measured", "", ""))
-            continue
-        verdict = "no use of the images is shown"
-        if differs(gain["ci95"]):
-            verdict = "uses the images" if gain["difference"] > 0 else "better without the images"
-        rows.append(
-            (run, verdict, f"{points(gain['difference'])} [{points_span(gain['ci95'])}]",
-             str(gain["n"]))
-        )  # fmt: skip
-    yield from markdown_table(("run", "", "points lost without images", "n"), rows, left=2)
 
 
 def _cost(runs: Sequence[Mapping[str, Any]]) -> Iterator[str]:

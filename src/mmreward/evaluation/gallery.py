@@ -10,8 +10,8 @@ import numpy as np
 
 from mmreward.errors import UserError
 from mmreward.evaluation.comparison import CommonSet
+from mmreward.evaluation.markdown import FIGURES, quoted
 from mmreward.evaluation.pairs import MODEL
-from mmreward.evaluation.report import FIGURES, quoted
 from mmreward.records import Media
 
 EACH = 2  # examples per run and direction

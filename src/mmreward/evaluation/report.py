@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -10,10 +9,12 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from mmreward.evaluation import plots
+from mmreward.evaluation.markdown import REPORT, quoted, save_figure
 from mmreward.evaluation.pairs import BLIND, MODEL, PairTable, judged_sets, pair_tables
 from mmreward.evaluation.report_tables import calibration_table, length_table
 from mmreward.evaluation.tables import ScoreTable
 from mmreward.evaluation.wording import (
+    INTERVALS,
     findings,
     image_finding,
     label,
@@ -29,15 +30,7 @@ if TYPE_CHECKING:
     from rich.console import Console
     from rich.table import Table
 
-REPORT = "report.md"
-FIGURES = "figures"
 MISTAKES = 3
-EXCERPT = 600
-
-INTERVALS = {
-    "wilson": "Wilson; the pairs are independent",
-    "clustered": "clustered by group, because the pairs of a group are not independent",
-}
 
 
 def write_report(
@@ -185,16 +178,6 @@ def _mistakes(table: PairTable) -> Iterator[str]:
         yield from quoted("The model prefers", answers[pair["worse"]].get("text"))
 
 
-def quoted(heading: str, text: str | None) -> Iterator[str]:
-    """A fenced block that the text cannot close."""
-    text = "(text not stored)" if text is None else text
-    if len(text) > EXCERPT:
-        text = text[:EXCERPT] + f" … ({len(text)} characters)"
-    longest = max((len(run) for run in re.findall("`+", text)), default=0)
-    fence = "`" * max(3, longest + 1)
-    yield from (f"{heading}:", "", fence + "text", text, fence, "")
-
-
 def _training(
     folder: Path, training: Mapping[str, Any], curves: Mapping[str, Sequence[tuple[int, float]]]
 ) -> Iterator[str]:
@@ -212,13 +195,6 @@ def _training(
         title = f"{name}: {rows[-1][1]:.3g} after {rows[-1][0]} steps"
         yield save_figure(folder, name, plots.learning_figure(title, name, rows))
         yield ""
-
-
-def save_figure(folder: Path, name: str, figure: Any) -> str:
-    """Saves a figure and returns the link to it."""
-    file = re.sub(r"[^a-z0-9]+", "_", name.lower()).strip("_") + ".png"
-    plots.save(figure, folder / FIGURES / file)
-    return f"![{name}]({FIGURES}/{file})"
 
 
 def _margin_span(interval: Sequence[float] | None) -> str:

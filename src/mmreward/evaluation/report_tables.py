@@ -1,24 +1,12 @@
-"""Markdown tables that more than one kind of report has."""
+"""Tables that the report of a run and that of a comparison both have."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping
 from typing import Any
 
+from mmreward.evaluation.markdown import markdown_table
 from mmreward.evaluation.wording import percent, span
-
-Row = Sequence[str]
-
-
-def markdown_table(headings: Row, rows: Sequence[Row], left: int = 1) -> list[str]:
-    """Lines of a table whose first `left` columns are text and the others numbers."""
-    marks = ["---" if i < left else "---:" for i in range(len(headings))]
-    cells = [headings, marks, *rows]
-    return ["| " + " | ".join(_cell(c) for c in row) + " |" for row in cells] + [""]
-
-
-def _cell(text: str) -> str:
-    return text.replace("|", "\\|").replace("\n", " ")
 
 
 def calibration_table(

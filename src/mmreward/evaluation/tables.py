@@ -21,38 +21,31 @@ from __future__ import annotations
 
 import json
 import math
-import os
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from types import TracebackType
-from typing import Any, NamedTuple, Self
+from typing import Any, Self
 
 import pandas as pd
 
 from mmreward.errors import UserError
+from mmreward.evaluation.table_lines import (
+    RECORDS,
+    SCORES,
+    Key,
+    json_line,
+    key_name,
+    key_of,
+    read_lines,
+    replace_file,
+)
 from mmreward.records import Record
 
-RECORDS = "records.jsonl"
-SCORES = "scores.jsonl"
 META = "scores.meta.json"
 
 # Order in which conditions are shown; others follow by name.
 CONDITIONS = ("intact", "blind_image", "swapped_image", "text_only", "normalised", "untrained")
-
-
-class Key(NamedTuple):
-    """What a score belongs to.
-
-    order:  presentation order, 0 as listed (judges also score the reverse, 1)
-    sample: number of the sampled completion (judges)
-    """
-
-    record: str
-    answer: int
-    condition: str
-    order: int = 0
-    sample: int = 0
 
 
 def record_row(
@@ -93,8 +86,8 @@ def write_records(folder: Path, rows: Sequence[Mapping[str, Any]]) -> None:
     written = {(row["benchmark"], row["split"]) for row in rows}
     kept = []
     if path.exists():
-        kept = [row for row in _read(path) if (row["benchmark"], row["split"]) not in written]
-    _replace(path, "".join(_line(row) for row in [*kept, *rows]))
+        kept = [row for row in read_lines(path) if (row["benchmark"], row["split"]) not in written]
+    replace_file(path, "".join(json_line(row) for row in [*kept, *rows]))
 
 
 class ScoreWriter:
@@ -113,10 +106,10 @@ class ScoreWriter:
         if path.exists():
             with path.open("rb+") as file:
                 file.truncate(file.read().rfind(b"\n") + 1)
-            self.scores = {_key(row): row["score"] for row in _read(path)}
+            self.scores = {key_of(row): row["score"] for row in read_lines(path)}
         if self.scores:
             _same_meta(folder / META, meta)
-        _replace(folder / META, json.dumps(meta, indent=2, sort_keys=True) + "\n")
+        replace_file(folder / META, json.dumps(meta, indent=2, sort_keys=True) + "\n")
         self._file = path.open("a", encoding="utf-8")
 
     def write(self, key: Key, score: float, **fields: Any) -> bool:
@@ -130,10 +123,10 @@ class ScoreWriter:
             return False
         if not math.isfinite(score):
             raise UserError(
-                f"the model gave {_name(key)} the score {score}, not a finite number; look at the "
-                "training loss, or score in float32"
+                f"the model gave {key_name(key)} the score {score}, not a finite number; look at "
+                "the training loss, or score in float32"
             )
-        self._file.write(_line({**key._asdict(), "score": float(score), **fields}))
+        self._file.write(json_line({**key._asdict(), "score": float(score), **fields}))
         self._file.flush()
         self.scores[key] = float(score)
         return True
@@ -186,96 +179,31 @@ class ScoreTable:
 def read_table(folder: Path) -> ScoreTable:
     """Reads a folder's records.jsonl and scores.jsonl.
 
-    Raises UserError for a missing or empty file, a line that is not JSON or lacks a field, a
+    Raises UserError for a missing or empty file, a line that is not what it should be, a
     score written twice and a score that is not a finite number. Whether every answer has its
     score is asked where the scores are used, per set and condition.
     """
-    records = list(_read(folder / RECORDS))
-    scores = list(_read(folder / SCORES))
+    records = list(read_lines(folder / RECORDS))
+    scores = list(read_lines(folder / SCORES))
     for path, rows in ((folder / RECORDS, records), (folder / SCORES, scores)):
         if not rows:
             raise UserError(f"{path} is empty; run the evaluation again")
-    for number, row in enumerate(records, 1):
-        problem = _problem(row)
-        if problem:
-            raise UserError(f"{folder / RECORDS} line {number} has {problem}")
     seen: set[Key] = set()
     for row in scores:
-        key = _key(row)
+        key = key_of(row)
         if key in seen:
-            raise UserError(f"{folder / SCORES} holds {_name(key)} twice; remove one of the lines")
-        if not isinstance(row["score"], int | float) or not math.isfinite(row["score"]):
             raise UserError(
-                f"{folder / SCORES} gives {_name(key)} the score {row['score']}, not a finite "
+                f"{folder / SCORES} holds {key_name(key)} twice; remove one of the lines"
+            )
+        if not math.isfinite(row["score"]):
+            raise UserError(
+                f"{folder / SCORES} gives {key_name(key)} the score {row['score']}, not a finite "
                 "number; repair the model and score again"
             )
         seen.add(key)
-    frame = pd.DataFrame([(*_key(row), float(row["score"])) for row in scores])
+    frame = pd.DataFrame([(*key_of(row), float(row["score"])) for row in scores])
     frame.columns = pd.Index([*Key._fields, "score"])
     return ScoreTable(folder, records, frame)
-
-
-_FIELDS = {
-    RECORDS: ("record", "benchmark", "split", "category", "group", "answers", "pairs"),
-    SCORES: ("record", "answer", "condition", "score"),
-}
-
-
-def _read(path: Path) -> Iterator[dict[str, Any]]:
-    """The rows of a JSONL file, without a last line that was cut short."""
-    try:
-        text = path.read_text(encoding="utf-8")
-    except OSError:
-        raise UserError(
-            f"{path} cannot be read; is {path.parent} the folder of a run that was evaluated?"
-        ) from None
-    for number, line in enumerate(text.split("\n")[:-1], 1):
-        try:
-            row = json.loads(line)
-        except json.JSONDecodeError as error:
-            raise UserError(f"{path} line {number} is not JSON ({error})") from None
-        for field in _FIELDS[path.name]:
-            if field not in row:
-                raise UserError(f"{path} line {number} has no {field!r}")
-        yield row
-
-
-def _problem(row: Mapping[str, Any]) -> str | None:
-    for answer in row["answers"]:
-        for field in ("chars", "newlines"):
-            if field not in answer:
-                return f"an answer without {field!r}"
-    for better, worse, *_ in row["pairs"]:
-        if not (0 <= better < len(row["answers"]) and 0 <= worse < len(row["answers"])):
-            return (
-                f"the pair [{better}, {worse}] but {len(row['answers'])} answers (0 is the first)"
-            )
-    if not isinstance(row["category"], str | None):
-        return f"the category {row['category']!r}, which should be a text or null"
-    return None
-
-
-def _key(row: Mapping[str, Any]) -> Key:
-    return Key(
-        row["record"], row["answer"], row["condition"], row.get("order", 0), row.get("sample", 0)
-    )
-
-
-def _name(key: Key) -> str:
-    return f"answer {key.answer} of record {key.record} under {key.condition!r}"
-
-
-def _line(row: Mapping[str, Any]) -> str:
-    # ASCII escapes: answers may hold lone surrogates, which no UTF-8 file can.
-    return json.dumps(row, allow_nan=False) + "\n"
-
-
-def _replace(path: Path, text: str) -> None:
-    """All or nothing: a killed process leaves the old file."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    draft = path.with_name(path.name + ".part")
-    draft.write_text(text, encoding="utf-8")
-    os.replace(draft, path)
 
 
 def _same_meta(path: Path, meta: Mapping[str, Any]) -> None:

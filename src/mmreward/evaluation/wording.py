@@ -22,6 +22,11 @@ LABELS = {
     "first": "first answer wins",
 }
 
+INTERVALS = {
+    "wilson": "Wilson; the pairs are independent",
+    "clustered": "clustered by group, because the pairs of a group are not independent",
+}
+
 # How two of the warnings begin; a comparison tells both once for all its runs.
 RULES_DO_BETTER = "What needs no model does as well or better"
 ORDER_TELLS = "The data lists the better answer first"
