@@ -74,10 +74,10 @@ class Backbone(nn.Module):
     def max_positions(self) -> int | None:
         """Most tokens of a sequence where the language model has a learned vector for every
         position (GPT-2, BERT); None where positions are computed (rotary)."""
-        config = text_config(self.config)
-        if getattr(config, "rope_parameters", None):
+        body: Any = self.body
+        if getattr(text_config(body.config), "rope_parameters", None):
             return None
-        for name, module in self.body.get_decoder().named_modules():
+        for name, module in body.get_decoder().named_modules():
             if isinstance(module, nn.Embedding) and _POSITIONS.search(name):
                 # RoBERTa keeps the rows up to its padding token's for padding, OPT the first two.
                 reserved = -1 if module.padding_idx is None else module.padding_idx
