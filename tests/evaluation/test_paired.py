@@ -3,7 +3,6 @@ import itertools
 import numpy as np
 import pytest
 from scipy import stats
-from statsmodels.stats.multitest import multipletests
 
 from mmreward.evaluation.paired import (
     agreement,
@@ -95,8 +94,6 @@ def test_holm_by_hand():
     assert holm([0.5, 0.9]) == pytest.approx([1, 1])
     assert holm([0.2]) == [0.2]
     assert holm([]) == []
-    p = np.random.default_rng(0).random(9) ** 4
-    assert holm(list(p)) == pytest.approx(list(multipletests(p, method="holm")[1]))
 
 
 def test_pairs_needed_is_connors_formula():

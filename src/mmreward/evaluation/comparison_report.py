@@ -17,7 +17,7 @@ from mmreward.evaluation.comparison_tables import (
     image_gain_table,
     seed_table,
 )
-from mmreward.evaluation.comparison_wording import findings, p_value, run_warnings
+from mmreward.evaluation.comparison_wording import findings, left_out, p_value, run_warnings
 from mmreward.evaluation.gallery import gallery
 from mmreward.evaluation.html import write_html
 from mmreward.evaluation.markdown import REPORT, markdown_table, save_figure
@@ -59,14 +59,15 @@ def write_comparison(
 
 
 def comparison_tables(comparison: Mapping[str, Any]) -> Iterator[Table]:
-    """What the screen shows, a table per set: accuracy and difference from the first run."""
+    """What the screen shows, a table per set: accuracy, difference from the first run with p after
+    Holm's correction, and what was left out."""
     from rich.table import Table
 
     for name, values in comparison["benchmarks"].items():
         title = f"{name}: {values['n']} common pairs, ties ½, 95 % intervals"
         table = Table(title=title, title_justify="left")
         table.add_column("run", overflow="fold")
-        for heading in ("accuracy, %", "points more", "p", "Holm"):
+        for heading in ("accuracy, %", "points more", "p (Holm)"):
             table.add_column(heading, justify="right", no_wrap=True)
         for run, row in values["runs"].items():
             metrics = row["metrics"]
@@ -75,8 +76,11 @@ def comparison_tables(comparison: Mapping[str, Any]) -> Iterator[Table]:
             if row["difference"]:
                 half = row["difference"]["half"]
                 cells.append(f"{points(half['difference'])} [{points_span(half['ci95'])}]")
-                cells += [p_value(half["p"]), p_value(half["p_holm"])]
+                cells.append(p_value(half["p_holm"]))
             table.add_row(run, *cells)
+        left = left_out(values)
+        if left:
+            table.caption, table.caption_justify = left, "left"
         yield table
 
 

@@ -76,15 +76,22 @@ def p_text(p: float) -> str:
     return f"p {p_value(p)}" if p < 0.001 else f"p = {p_value(p)}"
 
 
+def left_out(comparison: Mapping[str, Any]) -> str:
+    """Pairs that only some runs have, and runs that have none; empty if there are neither."""
+    left = [f"{n:,} of {run}" for run, n in comparison["left_out"].items() if n]
+    texts = []
+    if left:
+        texts.append(f"Pairs left out because another run lacks them: {', '.join(left)}.")
+    if comparison["missing"]:
+        texts.append(f"Not scored on this set: {', '.join(comparison['missing'])}.")
+    return " ".join(texts)
+
+
 def _pairs(comparison: Mapping[str, Any]) -> str:
     count = len(comparison["runs"])
     who = "Both runs" if count == 2 else f"All {count} runs"
     text = f"{who} were scored on {comparison['n']:,} pairs"
-    left = [f"{n} of {run}" for run, n in comparison["left_out"].items() if n]
-    text += f"; left out because another run lacks them: {', '.join(left)}." if left else "."
-    if comparison["missing"]:
-        text += f" Not scored on this set: {', '.join(comparison['missing'])}."
-    return text
+    return f"{text}. {left_out(comparison)}".strip()
 
 
 def _difference(first: str, run: str, difference: Mapping[str, Any]) -> str:

@@ -2,21 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 
-from mmreward.errors import UserError
 from mmreward.evaluation.comparison import CommonSet
-from mmreward.evaluation.markdown import FIGURES, quoted
+from mmreward.evaluation.markdown import quoted
 from mmreward.evaluation.pairs import MODEL
-from mmreward.records import Media
+from mmreward.evaluation.pictures import pictures
 
 EACH = 2  # examples per run and direction
 RUNS = 4
-THUMBNAIL = 360  # pixels
 
 
 def gallery(folder: Path, common: CommonSet) -> Iterator[str]:
@@ -54,23 +51,10 @@ def _pair(folder: Path, common: CommonSet, place: int, runs: tuple[str, str]) ->
     margins = [f"{run} {common.tables[run].margins[MODEL].iloc[place]:+.3g}" for run in runs]
     yield f"Category {pair['category']}, record {record['record']}. Margins: {', '.join(margins)}."
     yield ""
-    for media in record.get("media", ()):
-        yield from (_image(folder, media), "")
+    others = common.tables[runs[1]]
+    same = others.records[others.pairs["row"].iloc[place]]
+    for picture in pictures(folder, record, same):
+        yield from (picture, "")
     yield from quoted("Prompt", record.get("prompt"))
     yield from quoted("Better answer", record["answers"][pair["better"]].get("text"))
     yield from quoted("Other answer", record["answers"][pair["worse"]].get("text"))
-
-
-def _image(folder: Path, media: Mapping[str, Any]) -> str:
-    """A link to a small copy of the image, or where it would be."""
-    if not media["path"]:
-        return f"(image {str(media['sha256'])[:16]} was drawn or is not kept as a file)"
-    try:
-        picture = Media(path=Path(media["path"])).load()
-    except UserError:
-        return f"(image `{media['path']}` is not on this machine)"
-    picture.thumbnail((THUMBNAIL, THUMBNAIL))
-    name = f"image_{media['sha256'] or Path(media['path']).stem}"[:40] + ".jpg"
-    (folder / FIGURES).mkdir(parents=True, exist_ok=True)
-    picture.save(folder / FIGURES / name, quality=85)
-    return f"![{Path(media['path']).name}]({FIGURES}/{name})"

@@ -21,6 +21,7 @@ td[style*="right"] { white-space: nowrap; }
 th { border-bottom: 2px solid #888; }
 td { font-variant-numeric: tabular-nums; }
 img { height: auto; max-width: 100%; }
+img[src^="data:image/jpeg"] { border: 1px solid #ddd; }
 pre { background: #f5f5f5; overflow-wrap: anywhere; padding: 0.8em 1em; white-space: pre-wrap; }
 blockquote { background: #fff4e0; border-left: 4px solid #e69f00; margin: 1em 0;
              padding: 0.1em 1em; }

@@ -29,6 +29,7 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 from scipy import stats
 from statsmodels.stats.contingency_tables import mcnemar as mcnemar_table
+from statsmodels.stats.multitest import multipletests
 
 from mmreward.evaluation.statistics import (
     CONFIDENCE,
@@ -124,12 +125,9 @@ def holm(p_values: Sequence[float]) -> list[float]:
 
     Reference: Holm 1979, Scand. J. Stat. 6:65.
     """
-    p = np.asarray(p_values, dtype=float)
-    order = np.argsort(p)
-    adjusted = np.empty_like(p)
-    steps = p[order] * np.arange(len(p), 0, -1)
-    adjusted[order] = np.minimum(1, np.maximum.accumulate(steps))
-    return [float(value) for value in adjusted]
+    if not p_values:
+        return []
+    return [float(value) for value in multipletests(p_values, method="holm")[1]]
 
 
 def difference_interval(differences: ArrayLike, clusters: Labels) -> Interval:

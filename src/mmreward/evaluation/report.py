@@ -11,6 +11,7 @@ import numpy as np
 from mmreward.evaluation import plots
 from mmreward.evaluation.markdown import REPORT, quoted, save_figure
 from mmreward.evaluation.pairs import BLIND, MODEL, PairTable, judged_sets, pair_tables
+from mmreward.evaluation.pictures import pictures
 from mmreward.evaluation.report_tables import calibration_table, length_table
 from mmreward.evaluation.tables import ScoreTable
 from mmreward.evaluation.wording import (
@@ -116,7 +117,7 @@ def _section(folder: Path, name: str, metrics: Mapping[str, Any], table: PairTab
         "",
         links["margins"],
         "",
-        *_mistakes(table),
+        *_mistakes(folder, table),
     ]
     return lines
 
@@ -155,7 +156,7 @@ def _categories(metrics: Mapping[str, Any]) -> Iterator[str]:
         )
 
 
-def _mistakes(table: PairTable) -> Iterator[str]:
+def _mistakes(folder: Path, table: PairTable) -> Iterator[str]:
     margins = table.margins[MODEL].to_numpy()
     worst = [int(i) for i in np.argsort(margins, kind="stable")[:MISTAKES] if margins[i] < 0]
     if not worst:
@@ -169,9 +170,9 @@ def _mistakes(table: PairTable) -> Iterator[str]:
             f"**{number}.** margin {margins[index]:.3g}, category "
             f"{pair['category']}, record {record['record']}"
         )
-        for media in record.get("media", ()):
-            yield f"image `{media['path'] or media['sha256'][:16]}`"
         yield ""
+        for picture in pictures(folder, record):
+            yield from (picture, "")
         yield from quoted("Prompt", record.get("prompt"))
         answers = record["answers"]
         yield from quoted("Better answer", answers[pair["better"]].get("text"))

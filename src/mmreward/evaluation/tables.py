@@ -5,6 +5,7 @@ records.jsonl     one line per record of an evaluated set, in its order. A set t
                   count, and metrics treat them as one group.
 scores.jsonl      one line per (record, answer, condition, order, sample), appended as it goes
 scores.meta.json  model, configuration, revision, layout, dtype, versions
+images/           small copies of images that are no files, see mmreward.evaluation.pictures
 
 Another project may write these files; nothing here needs a model. What is read:
 
@@ -43,6 +44,7 @@ from mmreward.evaluation.table_lines import (
 from mmreward.records import Record
 
 META = "scores.meta.json"
+KEPT_IMAGES = "images"
 
 # Order in which conditions are shown; others follow by name.
 CONDITIONS = ("intact", "blind_image", "swapped_image", "text_only", "normalised", "untrained")
@@ -203,7 +205,22 @@ def read_table(folder: Path) -> ScoreTable:
         seen.add(key)
     frame = pd.DataFrame([(*key_of(row), float(row["score"])) for row in scores])
     frame.columns = pd.Index([*Key._fields, "score"])
+    _find_images(folder, records)
     return ScoreTable(folder, records, frame)
+
+
+def kept_name(sha256: str) -> str:
+    """File name of an image's small copy."""
+    return f"{sha256[:16]}.jpg"
+
+
+def _find_images(folder: Path, records: Sequence[dict[str, Any]]) -> None:
+    """Fills in the paths of images that the table keeps itself."""
+    kept = {path.name: path for path in (folder / KEPT_IMAGES).glob("*.jpg")}
+    for row in records if kept else ():
+        for media in row.get("media", ()):
+            if not media["path"] and (path := kept.get(kept_name(media["sha256"] or ""))):
+                media["path"] = str(path)
 
 
 def _same_meta(path: Path, meta: Mapping[str, Any]) -> None:

@@ -23,6 +23,7 @@ from mmreward.errors import UserError
 from mmreward.evaluation.metrics import METRICS, write_metrics
 from mmreward.evaluation.metrics import evaluate as compute_metrics
 from mmreward.evaluation.pairs import MODEL
+from mmreward.evaluation.pictures import keep as keep_images
 from mmreward.evaluation.report import print_summary, write_report
 from mmreward.evaluation.scoring import Condition, find_condition, score_condition
 from mmreward.evaluation.tables import ScoreWriter, read_table, record_row, write_records
@@ -93,6 +94,7 @@ def evaluate_model(
                         status.update(f"scoring the {split} split: {name}")
                         score_condition(name, scorer, collate, records, writer, options.batch_size)
     table = read_table(folder)
+    keep_images(folder, splits["test"], table)
     if training is None and (folder / METRICS).is_file():
         previous = json.loads((folder / METRICS).read_text())
         training = previous["training"]

@@ -137,7 +137,15 @@ def train(cfg: DictConfig) -> float | None:
             )
         status = "FINISHED"
     finally:
-        names = ("report.md", "metrics.json", "scores.jsonl", "records.jsonl", "figures", "model")
+        names = (
+            "report.md",
+            "metrics.json",
+            "scores.jsonl",
+            "records.jsonl",
+            "figures",
+            "images",
+            "model",
+        )
         link = tracking.finish(flat_metrics(metrics), [folder / name for name in names], status)
     if not trainer.is_global_zero:
         return None
