@@ -86,8 +86,10 @@ class RewardModule(pl.LightningModule):
             )
         delta = pair_differences(output, batch).detach()
         size = len(batch.record_ids)
-        self.recent_loss.append(loss.total.item())
-        self.log("train/loss", fmean(self.recent_loss), prog_bar=True, batch_size=size)
+        if len(delta) or len(batch.ties):  # a batch of which nothing is left has no loss
+            self.recent_loss.append(loss.total.item())
+        if self.recent_loss:
+            self.log("train/loss", fmean(self.recent_loss), prog_bar=True, batch_size=size)
         if len(delta):
             self.recent_accuracy.append(pair_correct(delta).mean().item())
             accuracy = fmean(self.recent_accuracy)

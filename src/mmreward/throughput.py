@@ -13,11 +13,12 @@ from mmreward.data.prefix import PrefixBatch
 
 
 class Throughput(pl.Callback):
-    """Counts pairs and seconds of training, validation left out, and shows pairs/s."""
+    """Counts pairs, cut records and seconds of training, validation left out, and shows pairs/s."""
 
     def __init__(self) -> None:
         self.seconds = 0.0
         self.pairs = 0
+        self.cut = 0  # records that lost text of their prompt, each as often as it was trained on
         self._since = 0.0
 
     def on_train_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
@@ -45,14 +46,16 @@ class Throughput(pl.Callback):
         batch_idx: int,
     ) -> None:
         self.pairs += len(batch.pairs)
+        self.cut += batch.cuts
         self._stop()
         pl_module.log("pairs/s", self.pairs / self.seconds, prog_bar=True, batch_size=1)
 
     def state_dict(self) -> dict[str, Any]:
-        return {"seconds": self.seconds, "pairs": self.pairs}
+        return {"seconds": self.seconds, "pairs": self.pairs, "cut": self.cut}
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
         self.seconds, self.pairs = state_dict["seconds"], state_dict["pairs"]
+        self.cut = state_dict["cut"]
 
     def summary(self, steps: int) -> dict[str, float]:
         """The `training` part of metrics.json."""
@@ -61,6 +64,7 @@ class Throughput(pl.Callback):
             "pairs_per_second": round(self.pairs / self.seconds, 2) if self.seconds else 0.0,
             "peak_memory_mb": round(peak_memory_mb(), 1),
             "steps": steps,
+            "records_cut": self.cut,
         }
 
 

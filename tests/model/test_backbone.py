@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import pytest
 import torch
 from helpers import FAMILIES, record, text_records, tiny_backbone
 from transformers import (
     BertConfig,
     BertModel,
+    BertTokenizerFast,
     DistilBertConfig,
     DistilBertModel,
     OPTConfig,
@@ -79,6 +82,23 @@ def test_separate_rows_have_the_models_own_positions(name: str) -> None:
     for state, ids in zip(ours, sequences, strict=True):
         stock = backbone.body(input_ids=torch.tensor([ids])).last_hidden_state[0, -1]
         torch.testing.assert_close(state, stock, atol=1e-4, rtol=1e-4)
+
+
+def test_a_wordpiece_tokenizer_opens_with_cls_and_ends_with_sep(tmp_path: Path) -> None:
+    words = ["[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]", "how", "many", "three"]
+    (tmp_path / "vocab.txt").write_text("\n".join(words))
+    backbone = Backbone(
+        learned_positions("bert").eval(), BertTokenizerFast(str(tmp_path / "vocab.txt"))
+    )
+    encoder = make_encoder(backbone, None)
+    encoded = encoder.encode(record("How many", answers=("three", "many three [SEP]")))
+    assert encoded.prompt_ids == [2, 5, 6, 3]
+    assert encoded.answer_ids[0] == [7, 3]
+    assert encoded.answer_ids[1].count(3) == 1  # a literal [SEP] is text
+    batch = Collate(encoder, "separate").batch([encoded])
+    stock = backbone.body(input_ids=torch.tensor([[2, 5, 6, 3, 7, 3]])).last_hidden_state[0, -1]
+    ours = backbone(batch)[0][batch.answer_row, batch.pool_index][0]
+    torch.testing.assert_close(ours, stock, atol=1e-4, rtol=1e-4)
 
 
 @pytest.mark.parametrize("name", ["bert", "roberta", "distilbert", "opt"])

@@ -60,23 +60,28 @@ def test_flash_attention_rules_sharing_out() -> None:
     assert chosen == "separate" and "flash_attention_2" in reason
 
 
-def bert() -> Backbone:
+def bert(initializer_range: float) -> Backbone:
     config = BertConfig(
         vocab_size=512,
         hidden_size=32,
         intermediate_size=64,
         num_hidden_layers=2,
         num_attention_heads=4,
-        initializer_range=0.3,
+        initializer_range=initializer_range,
     )
     return Backbone(BertModel(config), tiny_tokenizer(chat=False)).eval()
 
 
-def test_a_bidirectional_encoder_is_found_by_trying() -> None:
-    """Nothing in its configuration says so; a random model of it does."""
-    backbone = bert()
-    chosen, reason = decide_layout("auto", backbone, make_encoder(backbone, None), [record(PROMPT)])
-    assert chosen == "separate" and "random model" in reason
+@pytest.mark.parametrize("initializer_range", [0.3, 0.02])
+def test_a_bidirectional_encoder_is_found_by_trying(initializer_range: float) -> None:
+    """Nothing in its configuration says so; a random model of it does, however small its weights:
+    with the usual ones a causal mask moves this one's states by 5e-5 only."""
+    backbone = bert(initializer_range)
+    encoder = make_encoder(backbone, None)
+    chosen, reason = decide_layout("auto", backbone, encoder, [record(PROMPT)])
+    assert chosen == "separate" and "tokens see those after them" in reason
+    with pytest.raises(UserError, match="tokens see those after them; use layout=separate"):
+        decide_layout("shared", backbone, encoder, [record(PROMPT)])
 
 
 def test_wrong_positions_are_found_by_trying(monkeypatch: pytest.MonkeyPatch) -> None:

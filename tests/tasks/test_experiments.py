@@ -11,7 +11,7 @@ from hydra import compose, initialize_config_dir
 from omegaconf import DictConfig, OmegaConf
 from own_data import png, row, write_jsonl
 
-from mmreward.config import CONF
+from mmreward.config import CONF, build
 from mmreward.tasks.train import train
 
 
@@ -39,6 +39,19 @@ def test_mm_reward_2b_is_complete() -> None:
     assert trainer.check_val_every_n_epoch is None
     steps = cfg.checkpoint.steps
     assert (steps.every_n_train_steps, steps.save_top_k) == (1000, 3)
+
+
+@pytest.mark.parametrize(
+    ("change", "part"),
+    [
+        ("model/backbone=tiny_gpt2", "model.backbone"),
+        ("model/backbone=tiny_qwen2_vl", "model.backbone"),
+        ("data/source=mix", "data.source"),
+        ("data/source=digits", "data.source"),
+    ],
+)
+def test_backbone_and_data_give_way_to_the_command_line(change: str, part: str) -> None:
+    build(OmegaConf.select(config(change), part), part)
 
 
 def test_an_image_of_the_largest_size_fits_its_length() -> None:

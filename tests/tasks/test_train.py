@@ -113,6 +113,7 @@ def test_a_run_leaves_everything_behind(folder: Path) -> None:
         "pairs_per_second",
         "peak_memory_mb",
         "steps",
+        "records_cut",
         "parameters",
         "trained_parameters",
     }

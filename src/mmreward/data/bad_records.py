@@ -47,13 +47,22 @@ def write_bad_records(folder: Path, bad: Sequence[BadRecord]) -> str:
 
     Returns one line for the screen, empty if the file would be.
     """
+    known = set(read_bad_records(folder))
+    append_bad_records(folder, [one for one in dict.fromkeys(bad) if one not in known])
+    return left_out(folder)
+
+
+def append_bad_records(folder: Path, bad: Sequence[BadRecord]) -> None:
+    """Adds lines to bad_records.jsonl of a run folder; no file where there is nothing to add."""
+    if bad:
+        with (folder / FILE).open("a") as file:
+            file.writelines(json.dumps(asdict(one)) + "\n" for one in bad)
+
+
+def left_out(folder: Path) -> str:
+    """One line for the screen: how many bad records the run folder lists; empty for none."""
+    total = len(read_bad_records(folder))
     path = folder / FILE
-    known = read_bad_records(folder)
-    new = [one for one in dict.fromkeys(bad) if one not in known]
-    if new:
-        with path.open("a") as file:
-            file.writelines(json.dumps(asdict(one)) + "\n" for one in new)
-    total = len(known) + len(new)
     return f"left out: {total:,} bad records, listed with reasons in {path}" if total else ""
 
 

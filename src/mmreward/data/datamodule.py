@@ -57,6 +57,26 @@ class ResumableSampler(Sampler[int]):
         return iter(mine[start:])
 
 
+class Fetch:
+    """Record numbers -> batch; runs in data workers.
+
+    A UserError is handed over instead of a batch: torch would raise it again in the main process
+    with the worker's whole traceback as its message.
+    """
+
+    def __init__(
+        self, records: Sequence[Record], collate: Callable[[Sequence[Record]], PrefixBatch]
+    ) -> None:
+        self.records = records
+        self.collate = collate
+
+    def __call__(self, numbers: Sequence[int]) -> PrefixBatch | UserError:
+        try:
+            return self.collate([self.records[number] for number in numbers])
+        except UserError as error:
+            return error
+
+
 class PreferenceData(pl.LightningDataModule):
     """Train, validation and test loaders of one source.
 
@@ -106,10 +126,10 @@ class PreferenceData(pl.LightningDataModule):
 
     def _loader(self, records: Sequence[Record], batch_size: int, sampler: Any) -> DataLoader[Any]:
         return DataLoader(
-            records,  # type: ignore[arg-type]
+            range(len(records)),  # type: ignore[arg-type]
             batch_size=batch_size,
             sampler=sampler,
-            collate_fn=self.collate,
+            collate_fn=Fetch(records, self.collate),
             num_workers=self.num_workers,
             pin_memory=torch.cuda.is_available(),
             # A generator of its own: drawing the workers' seeds from the global one would shift
@@ -117,6 +137,11 @@ class PreferenceData(pl.LightningDataModule):
             generator=torch.Generator().manual_seed(self.seed),
             persistent_workers=self.num_workers > 0,
         )
+
+    def on_before_batch_transfer(self, batch: Any, dataloader_idx: int) -> Any:
+        if isinstance(batch, UserError):
+            raise batch
+        return batch
 
     # -- resuming --------------------------------------------------------------------------
 

@@ -183,13 +183,21 @@ class Encoder:
         return Rendered(tuple(parts), turn_end)
 
     def _render_plain(self, structure: Structure) -> Rendered:
-        """No template (GPT-2): prompt, eos, answer, eos. Several turns carry their roles."""
+        """No template: prompt, eos, answer, eos (GPT-2), [CLS] prompt [SEP] answer [SEP] (BERT).
+        Several turns carry their roles."""
         number = 0
         parts: list[str | int] = []
-        # Tokenizers that open every text with bos expect to see it here as well.
+        end = self.tokenizer.eos_token or self.tokenizer.sep_token
+        if end is None:
+            raise UserError(
+                f"the tokenizer of {self.tokenizer.name_or_path} has neither a chat template nor "
+                "a token that ends a text (eos_token, sep_token); give it one"
+            )
+        # Tokenizers that open every text with bos or [CLS] expect to see it here as well.
+        first = self.tokenizer.bos_token or self.tokenizer.cls_token
         opening = self.tokenizer("").input_ids
-        if opening and opening[0] == self.tokenizer.bos_token_id:
-            parts.append(self.tokenizer.bos_token)
+        if first and opening[:1] == [self.tokenizer.convert_tokens_to_ids(first)]:
+            parts.append(first)
         for turn, (role, kinds) in enumerate(structure):
             if len(structure) > 1:
                 parts.append(("\n\n" if turn else "") + f"{role.capitalize()}: ")
@@ -198,8 +206,8 @@ class Encoder:
                     raise UserError("a text backbone cannot read images; choose a vision backbone")
                 parts.append(number)
                 number += 1
-        parts.append(self.tokenizer.eos_token)
-        return Rendered(tuple(parts), self.tokenizer.eos_token_id)
+        parts.append(end)
+        return Rendered(tuple(parts), self.tokenizer.convert_tokens_to_ids(end))
 
     # -- tokens ----------------------------------------------------------------------------
 

@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from pathlib import Path
 
-from mmreward.data.bad_records import BadRecord, write_bad_records
+from mmreward.data.bad_records import BadRecord, append_bad_records
 from mmreward.data.encoding import Encoder
 from mmreward.data.prefix import Collate, PrefixBatch
 from mmreward.records import Message, Record, RecordError, Response
@@ -18,7 +18,7 @@ from mmreward.records import Message, Record, RecordError, Response
 # Stands in a batch of which nothing is left: no pairs, no ties, no weight.
 NOTHING = Record(
     messages=(Message("user", ("-",)),),
-    responses=(Response("-", 0), Response("--", 1)),
+    responses=(Response("-", 0), Response("--", 0)),  # of one rank, so that they rank nothing
     judged=(),
     weight=0.0,
 )
@@ -35,6 +35,7 @@ class SkippingCollate:
     def __init__(self, collate: Collate, folder: Path) -> None:
         self.collate = collate
         self.folder = folder
+        self._listed: set[str] = set()  # met again in every epoch
 
     def __call__(self, records: Sequence[Record]) -> PrefixBatch:
         encoder = self.collate.encoder
@@ -43,7 +44,10 @@ class SkippingCollate:
             try:
                 encoded.append(encoder.encode(record))
             except RecordError as error:
-                write_bad_records(self.folder, [_bad(record, error)])
+                bad = _bad(record, error)
+                if bad.where not in self._listed:
+                    self._listed.add(bad.where)
+                    append_bad_records(self.folder, [bad])
         return self.collate.batch(encoded or [encoder.encode(NOTHING)])
 
 

@@ -37,7 +37,7 @@ class Margin(Loss):
         if self.form == "bradley_terry" and not any(p.margin for r in records for p in r.pairs):
             raise UserError(
                 "loss.form=bradley_terry takes each pair's margin from the data, and the answers "
-                "of this data have no scores; use loss.form=hinge"
+                f"of its first {len(records)} records have no scores; use loss.form=hinge"
             )
 
     def forward(self, output: RewardOutput, batch: PrefixBatch) -> LossOutput:

@@ -42,7 +42,7 @@ def decide_layout(
         raise UserError(f"layout={wanted} is not one of shared, separate, auto")
     if wanted == "separate":
         return "separate", "as asked"
-    obstacle = ruled_out(backbone.config)
+    obstacle = ruled_out(backbone.config) or bidirectional(backbone)
     if wanted == "shared":
         if obstacle:
             raise UserError(f"layout=shared cannot work here: {obstacle}; use layout=separate")
@@ -81,23 +81,47 @@ def ruled_out(config: Any) -> str | None:
     return None
 
 
-def probe_difference(backbone: Backbone, encoder: Encoder, encoded: EncodedRecord) -> float:
-    """Largest difference of the answers' states, branches against separate sequences with the
-    model's own positions, relative to their size; inf where the architecture refuses.
+def bidirectional(backbone: Backbone) -> str | None:
+    """What makes branches impossible if tokens see those after them, or None.
 
-    Uses a 2-layer float32 random model of the backbone's configuration at its full width, with
-    a vocabulary of 64. The record keeps its images and lengths and gets K >= 3 answers: with two,
-    a branch that wrongly sees its neighbour can go unnoticed.
+    No configuration says it of every architecture, so a small random model is asked: whether
+    earlier states move when the last token is exchanged. Causal ones stay bit for bit.
     """
+    body = small_body(backbone)
+    if body is None:
+        return None
+    ids = torch.full((1, 8), _FIRST_TEXT)
+    changed = ids.clone()
+    changed[0, -1] += 1
+    with torch.no_grad():
+        before, after = (body(input_ids=x).last_hidden_state[0, :-1] for x in (ids, changed))
+    return None if torch.equal(before, after) else "tokens see those after them"
+
+
+def small_body(backbone: Backbone) -> Any | None:
+    """A 2-layer float32 random model of the backbone's configuration at its full width, with a
+    vocabulary of 64; None where the architecture cannot be built that small."""
     config = small_config(backbone.config)
     generator_state = torch.get_rng_state()
     torch.manual_seed(0)
     try:
-        body = type(backbone.body)(config).float().eval()
+        return type(backbone.body)(config).float().eval()
     except (AttributeError, KeyError, TypeError, ValueError):
-        return float("inf")
+        return None
     finally:
         torch.set_rng_state(generator_state)
+
+
+def probe_difference(backbone: Backbone, encoder: Encoder, encoded: EncodedRecord) -> float:
+    """Largest difference of the answers' states, branches against separate sequences with the
+    model's own positions, relative to their size; inf where the architecture refuses.
+
+    The record keeps its images and lengths and gets K >= 3 answers: with two, a branch that
+    wrongly sees its neighbour can go unnoticed.
+    """
+    body = small_body(backbone)
+    if body is None:
+        return float("inf")
     small = Backbone(body, backbone.tokenizer, backbone.processor)
 
     answers = [*encoded.answer_ids, list(reversed(encoded.answer_ids[0]))]

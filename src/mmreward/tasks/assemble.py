@@ -35,6 +35,7 @@ def quiet() -> None:
     for name in ("lightning.pytorch", "lightning.fabric", "lightning", "transformers", "alembic"):
         logging.getLogger(name).setLevel(logging.ERROR)
     warnings.filterwarnings("ignore", ".*does not have many workers.*")
+    warnings.filterwarnings("ignore", ".*across ranks is zero.*")  # no validation split
     warnings.filterwarnings("ignore", ".*isinstance.treespec, LeafSpec.*")
     # Ours is: the data module deals the rest of the epoch.
     warnings.filterwarnings("ignore", ".*your dataloader is not resumable.*")
@@ -79,12 +80,27 @@ def sample(source: Source) -> list[Record]:
     return [records[i] for i in range(min(SAMPLE, len(records)))]
 
 
+def first_encodable(source: Source, encoder: Encoder) -> list[Record]:
+    """The first records of the training split that can be encoded; UserError if none can."""
+    found: list[Record] = []
+    reason = ""
+    for record in source.split("train"):
+        good, bad = encodable([record], encoder)
+        found += good
+        reason = reason or "".join(f"{one.where}: {one.reason}" for one in bad)
+        if len(found) == SAMPLE:
+            break
+    if not found:
+        raise UserError(f"no record of the training split can be used; the first: {reason}")
+    return found
+
+
 def make_collate(cfg: DictConfig, model: RewardModel, source: Source) -> tuple[Collate, str]:
     """(collate, why it has this layout)."""
     encoder = make_encoder(model.backbone, cfg.data.max_length)
     records = sample(source)
     if cfg.data.on_bad_record == "skip":
-        records, _ = encodable(records, encoder)
+        records = first_encodable(source, encoder)
     layout, reason = decide_layout(cfg.layout, model.backbone, encoder, records)
     return Collate(encoder, layout), reason
 

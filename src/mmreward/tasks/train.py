@@ -21,7 +21,7 @@ from rich.table import Table
 from mmreward.bundle import load_weights, save_bundle
 from mmreward.config import ROOT, build, load_run_config, save_config
 from mmreward.curves import Curves
-from mmreward.data.bad_records import write_bad_records
+from mmreward.data.bad_records import left_out, write_bad_records
 from mmreward.data.datamodule import PreferenceData
 from mmreward.data.prefix import Collate
 from mmreward.data.preparation import sample_text
@@ -81,8 +81,8 @@ def train(cfg: DictConfig) -> float | None:
     splits, unfit = records_to_score(cfg, source, collate.encoder)
     if not splits["test"]:
         raise UserError(f"the test split of {source.name} is empty; give data.source one to score")
-    if not console.quiet and (left_out := write_bad_records(folder, [*source.bad_records, *unfit])):
-        console.print(left_out, soft_wrap=True)
+    if not console.quiet and (line := write_bad_records(folder, [*source.bad_records, *unfit])):
+        console.print(line, soft_wrap=True)
     trainable, total = count_parameters(model)
     console.print(f"model: {trainable:,} trainable of {total:,} parameters")
     console.print(f"layout: {collate.layout} ({why})")
@@ -150,6 +150,13 @@ def train(cfg: DictConfig) -> float | None:
     if not trainer.is_global_zero:
         return None
     print_summary(console, metrics)
+    if throughput.cut:
+        console.print(
+            f"cut to data.max_length={collate.encoder.max_length}: {throughput.cut:,} records lost "
+            "text from the left of their prompts (each time they were trained on)"
+        )
+    if line := left_out(folder):  # training may have met more than was known at its start
+        console.print(line, soft_wrap=True)
     console.print(f"run folder: {folder}", soft_wrap=True)
     if link:
         console.print(link, soft_wrap=True)
@@ -272,8 +279,8 @@ def keep_best(
     following = [c for c in trainer.checkpoint_callbacks if getattr(c, "monitor", None)]
     if following and isinstance(best := following[0], ModelCheckpoint):
         if module.validated_at != module.trainer.global_step:
-            (measured,) = trainer.validate(module, data, verbose=False)
-            score = measured.get(str(best.monitor))
+            measured = trainer.validate(module, data, verbose=False)
+            score = measured[0].get(str(best.monitor)) if measured else None  # no validation split
             if best.best_model_score is None or score is None:
                 return
             sign = 1 if best.mode == "max" else -1
