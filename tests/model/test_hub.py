@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import inspect
 import json
+import shutil
 import sys
 from dataclasses import dataclass
 from functools import cache
@@ -28,15 +29,22 @@ from omegaconf import DictConfig, OmegaConf
 from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 from transformers import (
+    AddedToken,
     BertConfig,
     BertForMaskedLM,
+    CLIPVisionConfig,
     GPT2LMHeadModel,
+    LlamaConfig,
     LlamaForCausalLM,
+    LlavaConfig,
+    LlavaForConditionalGeneration,
+    LlavaProcessor,
     Qwen2_5_VLForConditionalGeneration,
     Qwen2ForCausalLM,
     Qwen2VLForConditionalGeneration,
     Qwen3VLForConditionalGeneration,
 )
+from transformers.models.clip.image_processing_pil_clip import CLIPImageProcessorPil
 
 from mmreward.bundle import load_bundle, make_encoder, save_bundle
 from mmreward.config import CONF, build
@@ -426,6 +434,71 @@ def test_attention_is_a_setting(checkpoint: Any) -> None:
     assert torch.allclose(
         scores(eager, "qwen2_vl", "shared"), scores(sdpa, "qwen2_vl", "shared"), atol=2e-5
     )
+
+
+# -- vision models of other kinds ----------------------------------------------------------
+
+LLAVA_TEMPLATE = (
+    "{% for m in messages %}<|im_start|>{{ m['role'] }}\n{% for p in m['content'] %}"
+    "{% if p['type'] == 'image' %}<image>\n{% else %}{{ p['text'] }}{% endif %}{% endfor %}"
+    "<|im_end|>\n{% endfor %}{% if add_generation_prompt %}<|im_start|>assistant\n{% endif %}"
+)
+
+
+@pytest.fixture(scope="module")
+def llava(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A tiny LLaVA: square images of one size, each a fixed number of tokens."""
+    torch.manual_seed(1)
+    tokenizer = tiny_tokenizer()
+    tokenizer.add_tokens([AddedToken("<image>", special=True)])
+    image_id = tokenizer.convert_tokens_to_ids("<image>")
+    common = {"hidden_size": 32, "intermediate_size": 64, "num_hidden_layers": 2}
+    config = LlavaConfig(
+        vision_config=CLIPVisionConfig(
+            **common, num_attention_heads=4, image_size=56, patch_size=14, initializer_range=0.3
+        ),
+        text_config=LlamaConfig(
+            **common, num_attention_heads=4, vocab_size=len(tokenizer), initializer_range=0.3
+        ),
+        image_token_index=image_id,
+        image_token_id=image_id,
+    )
+    side = {"height": 56, "width": 56}
+    processor = LlavaProcessor(
+        CLIPImageProcessorPil(size={"shortest_edge": 56}, crop_size=side),
+        tokenizer,
+        patch_size=14,
+        vision_feature_select_strategy="default",
+        num_additional_image_tokens=1,
+        chat_template=LLAVA_TEMPLATE,
+    )
+    folder = tmp_path_factory.mktemp("llava")
+    LlavaForConditionalGeneration(config).save_pretrained(folder)
+    processor.save_pretrained(folder)
+    return folder
+
+
+def test_llava_scores_as_in_transformers_own_forward(llava: Path) -> None:
+    bone = backbone(llava, "tuning=frozen").eval()
+    encoder = make_encoder(bone, None)
+    encoded = [encoder.encode(item) for item in image_records()[:2]]
+    shared = Collate(encoder, "shared").batch(encoded)
+    ours = bone(shared)[0][shared.answer_row, shared.pool_index]
+    sequences = [(item, answer) for item in encoded for answer in item.answer_ids]
+    for state, (item, answer) in zip(ours, sequences, strict=True):
+        ids = torch.tensor([item.prompt_ids + answer])
+        stock = bone.body(input_ids=ids, **item.media).last_hidden_state[0, -1]
+        torch.testing.assert_close(state, stock, atol=1e-4, rtol=1e-4)
+
+
+def test_a_processor_nobody_tried_is_refused(llava: Path, tmp_path: Path) -> None:
+    folder = shutil.copytree(llava, tmp_path / "other")
+    for name in ("processor_config.json", "preprocessor_config.json"):
+        if (folder / name).is_file():
+            text = (folder / name).read_text()
+            (folder / name).write_text(text.replace("LlavaProcessor", "Gemma3Processor"))
+    with pytest.raises(UserError, match="images of a Gemma3Processor are not read yet"):
+        backbone(folder)
 
 
 # -- bundles -------------------------------------------------------------------------------

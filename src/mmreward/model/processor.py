@@ -17,6 +17,12 @@ import transformers
 from transformers import AutoTokenizer, ProcessorMixin
 from transformers.utils import cached_file
 
+from mmreward.errors import UserError
+
+# Processors whose images were tried to reach the model as they do in transformers' own forward.
+# Others expand images by rules of their own or pass more than pixels, and would be silently wrong.
+TRIED = ("LlavaProcessor", "Qwen2VLProcessor", "Qwen2_5_VLProcessor", "Qwen3VLProcessor")
+
 
 @cache
 def image_text_processor(base: Any) -> type[ProcessorMixin]:
@@ -68,12 +74,19 @@ def load_processor(
 
     The processor's class is the one the files name; if it wants a video processor it gets none.
     min_pixels, max_pixels: images are scaled to an area within; None keeps what the files say.
+
+    Raises UserError for a processor that is not one of `TRIED`.
     """
     revision = revision or "main"
     name = _processor_class(path, revision)
     base = getattr(transformers, name, None) if name else None
     if base is None:
         return AutoTokenizer.from_pretrained(path, revision=revision), None
+    if name not in TRIED:
+        raise UserError(
+            f"model.backbone.path={path}: images of a {name} are not read yet; backbones with "
+            f"images are those of {', '.join(TRIED)}"
+        )
     if "video_processor" in inspect.signature(base.__init__).parameters:
         base = image_text_processor(base)
     limits = {"min_pixels": min_pixels, "max_pixels": max_pixels}
