@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import pytest
 from helpers import image, image_records, record, text_records, tiny_backbone
+from transformers import AddedToken
 
 from mmreward.bundle import make_encoder
 from mmreward.data.encoding import Encoder
@@ -170,3 +171,22 @@ def test_pixels_are_the_processors_own() -> None:
     ours = vision_encoder().encode(item).media["pixel_values"]
     theirs = processor.image_processor(images=[m.load() for m in item.media], return_tensors="pt")
     assert ours.equal(theirs["pixel_values"])
+
+
+PHI_TEMPLATE = (
+    "{% for m in messages %}{{ '<|' + m['role'] + '|>\n' + m['content'] + '<|end|>\n' }}"
+    "{% endfor %}{% if add_generation_prompt %}{{ '<|assistant|>\n' }}{% endif %}"
+)
+
+
+@pytest.mark.parametrize("side", ["rstrip", "lstrip"])
+def test_special_tokens_that_swallow_white_space_swallow_the_templates(side: str) -> None:
+    """As Phi-3's do: the line break after <|user|> is no token of the whole prompt either."""
+    tokenizer = tiny_tokenizer(chat=False)
+    for name in ("<|user|>", "<|assistant|>", "<|end|>"):
+        tokenizer.add_tokens([AddedToken(name, special=True, **{side: True})])
+    tokenizer.chat_template = PHI_TEMPLATE
+    turns = [{"role": "user", "content": "How many?"}]
+    prompt = tokenizer.apply_chat_template(turns, tokenize=False, add_generation_prompt=True)
+    encoded = Encoder(tokenizer).encode(record("How many?"))
+    assert encoded.prompt_ids == tokenizer(prompt, add_special_tokens=False).input_ids

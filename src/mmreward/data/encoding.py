@@ -99,6 +99,10 @@ class Encoder:
             reverse=True,
         )
         self._specials = re.compile("(" + "|".join(map(re.escape, specials)) + ")")
+        # Some special tokens swallow the white space around them (Phi-3's what follows them).
+        added = tokenizer.added_tokens_decoder.values()
+        self._swallows_before = {t.content for t in added if t.special and t.lstrip}
+        self._swallows_after = {t.content for t in added if t.special and t.rstrip}
         self._rendered: dict[Structure, Rendered] = {}
         # The Rust tokenizer itself: the wrapper around it costs more than the work, and keeps
         # "specials are only text" as a switch per call that a later call would have to undo.
@@ -287,8 +291,11 @@ class Encoder:
             if isinstance(part, int):
                 run.append((texts[part], True))
                 continue
-            for piece in self._specials.split(part):
+            pieces = ["", *self._specials.split(part), ""]
+            for before, piece, after in zip(pieces, pieces[1:], pieces[2:], strict=False):
                 if not self._specials.fullmatch(piece):
+                    piece = piece.lstrip() if before in self._swallows_after else piece
+                    piece = piece.rstrip() if after in self._swallows_before else piece
                     run.append((piece, False))
                     continue
                 flush()
