@@ -3,14 +3,17 @@
 from __future__ import annotations
 
 import csv
+import importlib
 from pathlib import Path
 
 import numpy as np
 import pytest
+import yaml
 from bench_rows import by_rank, metrics, own, scored
 from own_data import REAL, write_jsonl
 from score_tables import make, table
 
+from mmreward.config import CONF
 from mmreward.evaluation import benchmarks
 from mmreward.evaluation.benchmarks.mm_rlhf_rewardbench import MMRLHFRewardBench
 from mmreward.evaluation.benchmarks.mmrb2 import MMRB2
@@ -103,6 +106,30 @@ def test_a_control_that_misses_records_has_no_official_number(tmp_path) -> None:
     controls = found["official"]["overall"]["controls"]
     assert "blind_image" in found["controls"] and "blind_image" not in controls
     assert set(controls) == {"longer", "shorter", "newlines", "random", "first"}
+
+
+OPTIONS = sorted(path.stem for path in (CONF / "benchmark").glob("*.yaml"))
+
+
+@pytest.mark.parametrize("name", OPTIONS)
+def test_an_option_its_class_and_its_module_have_one_name(name) -> None:
+    """The name in records.jsonl finds the module; the key in the yaml makes lists compose."""
+    nodes = {
+        key: value
+        for key, value in yaml.safe_load((CONF / "benchmark" / f"{name}.yaml").read_text()).items()
+        if key != "defaults"
+    }
+    assert list(nodes) == [name]
+    module, _, cls = nodes[name]["_target_"].rpartition(".")
+    assert module == f"{benchmarks.__name__}.{name}"
+    assert getattr(importlib.import_module(module), cls).name == name
+
+
+def test_the_options_are_all_there() -> None:
+    assert OPTIONS == [
+        "digits", "hh_harmless", "mm_rlhf_rewardbench", "mmrb2", "multimodal_rewardbench",
+        "preference", "rewardbench_2", "shapes", "videorewardbench", "vl_rewardbench",
+    ]  # fmt: skip
 
 
 # -- published numbers ---------------------------------------------------------------------

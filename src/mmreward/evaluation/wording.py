@@ -188,6 +188,8 @@ def _left_out(rows: Mapping[str, Any]) -> list[str]:
 
 def image_finding(metrics: Mapping[str, Any]) -> str:
     """What the images of a set are worth to the model, and whether that is shown."""
+    if metrics["rows"].get("images") == "drop":
+        return "Its images were taken away before it was scored."
     if not metrics["n_with_images"]:
         return "No record of this set has an image."
     if "image_gain" not in metrics:

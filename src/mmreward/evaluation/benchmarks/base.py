@@ -234,7 +234,7 @@ class RowBenchmark(ABC):
 
 
 def own_images(own: Prepared) -> str:
-    """What the run does to the images it is tested on; data.images=blind greys out no test image."""
+    """What the run does to images it is tested on; data.images=blind greys out those of no test."""
     return "drop" if own.images == "drop" else "keep"
 
 
