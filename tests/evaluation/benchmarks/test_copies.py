@@ -98,14 +98,15 @@ def test_a_download_is_read_like_a_local_copy(tmp_path, monkeypatch) -> None:
     assert len(found.records) == 1
     assert (asked["hub"], asked["revision"]) == ("Anthropic/hh-rlhf", "f" * 40)
     assert asked["repo_type"] == "dataset"
-    assert "harmless-base/test.jsonl.gz" in asked["allow_patterns"]
+    assert asked["allow_patterns"] == ["harmless-base/test.jsonl.gz"]  # not all of HH-RLHF
     info = found.info()
     assert (info["hub"], info["revision"]) == ("Anthropic/hh-rlhf", "f" * 40)
     assert "path" not in info
 
 
-def media(*roots: Path, frames: int | None = None) -> MediaFiles:
-    return MediaFiles(roots, frames, "benchmark.x.image_root")
+def media(folder: Path, *roots: str, frames: int | None = None) -> MediaFiles:
+    starts = [folder / root for root in roots or (".",)]
+    return MediaFiles(folder, starts, frames, "benchmark.x.image_root")
 
 
 def test_what_a_cell_may_hold(tmp_path) -> None:
@@ -113,7 +114,7 @@ def test_what_a_cell_may_hold(tmp_path) -> None:
     (tmp_path / "b").mkdir()
     (tmp_path / "b" / "1.png").write_bytes(picture)
     encoded = base64.b64encode(picture).decode()
-    files = media(tmp_path / "a", tmp_path / "b")
+    files = media(tmp_path, "a", "b")
     cells = [
         "1.png",
         {"bytes": None, "path": "1.png"},
@@ -145,11 +146,32 @@ def test_cells_that_are_no_image(tmp_path, cell, said) -> None:
 
 
 def test_links_do_not_lead_out(tmp_path) -> None:
-    (tmp_path / "in").mkdir()
+    clip = tmp_path / "in" / "clip"
+    clip.mkdir(parents=True)
     (tmp_path / "1.png").write_bytes(png())
     (tmp_path / "in" / "1.png").symlink_to(tmp_path / "1.png")
+    (clip / "1.png").symlink_to(tmp_path / "1.png")
     with pytest.raises(RecordError, match="lies outside"):
         media(tmp_path / "in").images("1.png")
+    with pytest.raises(RecordError, match="no folder of frames"):
+        media(tmp_path / "in").video("clip")
+    assert media(tmp_path, "in").images("1.png")[0].load().size == (8, 6)
+
+
+def test_the_hubs_cache_keeps_files_beside_its_snapshots(tmp_path) -> None:
+    blob = tmp_path / "datasets--a--b" / "blobs" / "0123"
+    snapshot = tmp_path / "datasets--a--b" / "snapshots" / "f00"
+    blob.parent.mkdir(parents=True)
+    blob.write_bytes(png(shade=9))
+    (snapshot / "images" / "clip").mkdir(parents=True)
+    for link in ("images/1.png", "images/clip/1.png"):
+        (snapshot / link).symlink_to(blob)
+    files = media(snapshot, "images")
+    for found in (files.images("1.png"), files.video("clip.mp4")):
+        assert found[0].load().getpixel((0, 0)) == (9, 40, 200)
+    (tmp_path / "secret.png").write_bytes(png())
+    with pytest.raises(RecordError, match="lies outside"):
+        files.images("../../../../secret.png")
 
 
 @pytest.mark.parametrize(("most", "shown"), [(None, 11), (20, 11), (2, 2), (1, 1), (6, 6)])

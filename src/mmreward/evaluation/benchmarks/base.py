@@ -121,10 +121,10 @@ class RowBenchmark(ABC):
     """
 
     name: ClassVar[str]
-    # Searched for in a folder, and fetched from the hub.
-    files: Sequence[str] = FILES
-    # What is fetched besides.
-    media: ClassVar[Sequence[str]] = ()
+    # Searched for in a folder, in this order.
+    files: ClassVar[Sequence[str]] = FILES
+    # Fetched from the hub; here a * stands for folders too.
+    hub_files: Sequence[str] = FILES
     # Folders beside the rows, relative to theirs, that paths of images may start from.
     roots: ClassVar[Sequence[str]] = (".",)
     image_column: ClassVar[str | None] = "image"
@@ -183,7 +183,7 @@ class RowBenchmark(ABC):
         path = (
             Path(self.path)
             if self.path
-            else download(str(self.hub), self.revision, [*self.files, *self.media], self.key)
+            else download(str(self.hub), self.revision, self.hub_files, self.key)
         )
         tables = self.tables(path)
         self.check_rows(tables)
@@ -225,12 +225,13 @@ class RowBenchmark(ABC):
         return implied_group(record) if record.media or not cell else cell
 
     def _media(self, path: Path, file: Path) -> MediaFiles:
+        folder = file.parent if path == file else path
+        bases = [folder, file.parent]
         if self.image_root:
-            bases = [Path(self.image_root)]
-        else:
-            bases = [file.parent] if path == file else [path, file.parent]
-        roots = dict.fromkeys((base / root) for base in bases for root in self.roots)
-        return MediaFiles(list(roots), self.frames, f"{self.key}.image_root")
+            folder = Path(self.image_root)
+            bases = [folder]
+        roots = dict.fromkeys(base / root for base in bases for root in self.roots)
+        return MediaFiles(folder, list(roots), self.frames, f"{self.key}.image_root")
 
 
 def own_images(own: Prepared) -> str:

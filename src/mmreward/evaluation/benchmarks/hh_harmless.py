@@ -20,6 +20,7 @@ class HHHarmless(RowBenchmark):
 
     name = "hh_harmless"
     files = ("harmless-base/test.jsonl.gz", "test.jsonl.gz", *FILES)
+    hub_files = ("harmless-base/test.jsonl.gz",)
     image_column = None
 
     def record(self, row: Mapping[str, Any], media: MediaFiles | None) -> Record:

@@ -17,15 +17,21 @@ _ENCODED = ImageReader(None)
 
 
 class MediaFiles:
-    """Finds what rows name below one or more folders; nothing outside them is opened.
+    """Finds what rows name inside a folder; nothing outside it is opened, `..` and links resolved.
 
-    roots:  folders that paths start from, tried in order
+    folder: the benchmark's; a snapshot in the hub's cache has its files beside it, which is inside
+    roots:  what paths start from, tried in order
     frames: most frames of a video, evenly spaced with the first and the last; None: all
     option: dotted name of the setting that gives another folder, for messages
     """
 
-    def __init__(self, roots: Sequence[Path], frames: int | None, option: str) -> None:
-        self.roots = [root.resolve() for root in roots]
+    def __init__(
+        self, folder: Path, roots: Sequence[Path], frames: int | None, option: str
+    ) -> None:
+        self.folder = folder.resolve()
+        cached = self.folder.parent.name == "snapshots"
+        self.within = self.folder.parents[1] if cached else self.folder
+        self.roots = list(roots)
         self.frames = frames
         self.option = option
 
@@ -55,7 +61,8 @@ class MediaFiles:
         paths = [self._find(name) for name in dict.fromkeys((cell, cell.removeprefix(stripped)))]
         for folder in (folder for path in paths for folder in (path, path.with_suffix(""))):
             files = folder.iterdir() if folder.is_dir() else ()
-            found = sorted((f for f in files if f.suffix.lower() in FRAMES), key=_natural)
+            images = (file for file in files if file.suffix.lower() in FRAMES)
+            found = sorted(filter(self._inside, images), key=_natural)
             if found:
                 return tuple(Media(path=file) for file in self._spaced(found))
         raise RecordError(f"its video {cell} has no folder of frames; extract them into one")
@@ -67,20 +74,20 @@ class MediaFiles:
         return [files[round(i * last / max(self.frames - 1, 1))] for i in range(self.frames)]
 
     def _find(self, text: str) -> Path:
-        """The first of the roots that holds it; below the first one if none does."""
+        """Below the first of the roots that holds it; below the first one if none does."""
         try:
-            paths = [(root / text).resolve() for root in self.roots]
-            inside = [
-                p for p, root in zip(paths, self.roots, strict=True) if p.is_relative_to(root)
-            ]
+            inside = [path for root in self.roots if self._inside(path := root / text)]
             if inside:
                 known = (p for p in inside if p.exists() or p.with_suffix("").is_dir())
                 return next(known, inside[0])
         except (OSError, ValueError) as error:  # a NUL in it, a loop of links
             raise RecordError(f"{text[:80]!r} is not a path ({error})") from None
         raise RecordError(
-            f"{text} lies outside {self.roots[0]}; give {self.option} the folder it is in"
+            f"{text} lies outside {self.folder}; give {self.option} the folder it is in"
         )
+
+    def _inside(self, path: Path) -> bool:
+        return path.resolve().is_relative_to(self.within)
 
 
 def cell_name(cell: Any) -> str:

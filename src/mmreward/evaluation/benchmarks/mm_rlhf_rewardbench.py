@@ -37,7 +37,7 @@ class MMRLHFRewardBench(RowBenchmark):
 
     name = "mm_rlhf_rewardbench"
     files = ("mm_reward_bench.jsonl", "data/train-*.parquet", *FILES)
-    media = ("images/*",)
+    hub_files = ("mm_reward_bench.jsonl", "images/*")
     roots = (".", "images")
     whole_groups = True
 

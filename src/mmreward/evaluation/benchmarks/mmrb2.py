@@ -84,7 +84,7 @@ class MMRB2(RowBenchmark):
                 f"{self.key}.tasks={list(tasks)} should name some of {', '.join(NAMES)}"
             )
         self.tasks = tuple(dict.fromkeys(tasks))
-        self.files = tuple(f"{task}/*.parquet" for task in self.tasks)
+        self.hub_files = tuple(f"{task}/*.parquet" for task in self.tasks)
 
     def tables(self, path: Path) -> list[tuple[Path, Rows]]:
         found: list[tuple[Path, Rows]] = []

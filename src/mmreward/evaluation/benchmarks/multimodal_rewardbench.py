@@ -59,7 +59,6 @@ class MultimodalRewardBench(RowBenchmark):
 
     name = "multimodal_rewardbench"
     files = ("all_data.json", "data/all_data.json", *FILES)
-    media = ("images/*", "data/images/*")
     image_column = "Image"
 
     def category(self, row: Mapping[str, Any]) -> str:

@@ -67,6 +67,7 @@ class VLRewardBench(RowBenchmark):
     """Settings: see `RowBenchmark`."""
 
     name = "vl_rewardbench"
+    hub_files = ("data/test-*.parquet",)
     roots = (".", "images")
 
     def category(self, row: Mapping[str, Any]) -> str:
