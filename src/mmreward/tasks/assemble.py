@@ -12,6 +12,7 @@ from omegaconf import DictConfig
 
 from mmreward.bundle import make_encoder
 from mmreward.config import build
+from mmreward.data.encoding import Encoder
 from mmreward.data.prefix import Collate
 from mmreward.data.preparation import Prepared
 from mmreward.data.skipping import encodable
