@@ -67,6 +67,7 @@ class TrainConfig:
     checkpoint: Any = MISSING
     early_stopping: Any = MISSING
     evaluation: EvaluationConfig = field(default_factory=EvaluationConfig)
+    benchmark: dict[str, Any] = field(default_factory=dict)
     tracking: Any = MISSING
     # Which option of each group was chosen; filled in by the run, for names and tables.
     choices: Any = None
@@ -80,6 +81,7 @@ class EvaluateConfig:
     task: Any = MISSING
     run: str = MISSING
     evaluation: EvaluationConfig = field(default_factory=EvaluationConfig)
+    benchmark: dict[str, Any] = field(default_factory=dict)
 
 
 @dataclass
@@ -97,7 +99,7 @@ class AuditConfig:
 
     task: Any = MISSING
     data: DataConfig = field(default_factory=DataConfig)
-    against: Any = None
+    benchmark: dict[str, Any] = field(default_factory=dict)
     max_records: int | None = MISSING
 
 
@@ -183,7 +185,7 @@ def build(node: Any, key: str, **late: Any) -> Any:
 def _check_arguments(target: Any, node: DictConfig, key: str) -> None:
     """Names and plain types of the arguments, before anything is built."""
     parameters = inspect.signature(target).parameters
-    function = vars(target).get("__init__", target) if isinstance(target, type) else target
+    function = target.__init__ if isinstance(target, type) else target  # type: ignore[misc]
     try:
         hints = get_type_hints(function)
     except (NameError, TypeError):  # names that only type checkers import
@@ -240,18 +242,32 @@ def one_sentence(error: Exception) -> str:
     if isinstance(error, UserError):
         return str(error)
     missing = re.match(r"Could not override '([^']+)'", str(error))
+    listed = missing and re.match(r"benchmark\.(\w+)", missing.group(1))
+    if missing and listed and (CONF / "benchmark" / f"{listed.group(1)}.yaml").is_file():
+        return (
+            f"{missing.group(1)} is not a key of this task; choose the benchmark as well, "
+            f"benchmark=[{listed.group(1)}], or see its keys in conf/benchmark"
+        )
     if missing:
         return (
             f"{missing.group(1)} is neither a key nor a group of this task; python run.py "
             "--cfg job lists the keys, --help the groups"
         )
+    # An option of a list: Hydra leaves out what there is.
+    unknown = re.search(r"Could not load '([\w/]+)/([^/']*)'", str(error))
+    if unknown:
+        options = sorted(path.stem for path in (CONF / unknown.group(1)).glob("*.yaml"))
+        return (
+            f"{unknown.group(1)}={unknown.group(2)} is not one of the options, which are "
+            f"{', '.join(options)}"
+        )
     # Hydra says which override failed, the cause says why.
     said = f"{error}\n{error.__cause__ or ''}"
     lines = [line.strip() for line in said.splitlines()]
     text = " ".join(line for line in lines if line and not _NOISE.match(line))
-    options = re.search(r"Available options in '[^']*': (.*)", text)
-    if options:
-        return text.replace(options.group(1), ", ".join(options.group(1).split()))
+    available = re.search(r"Available options in '[^']*': (.*)", text)
+    if available:
+        return text.replace(available.group(1), ", ".join(available.group(1).split()))
     return text
 
 

@@ -10,7 +10,7 @@ from score_tables import DATA, make, published
 from mmreward.data.bad_records import BadRecord
 from mmreward.data.sources.digits import Digits
 from mmreward.errors import UserError
-from mmreward.evaluation.audit import audit, one_line
+from mmreward.evaluation.audit import OtherSet, audit, one_line
 from mmreward.evaluation.audit_profile import profile
 from mmreward.evaluation.audit_report import write_audit
 from mmreward.evaluation.audit_wording import content_warnings, findings, warnings
@@ -91,7 +91,7 @@ def test_answers_that_win_whatever_is_asked_are_found():
 def test_records_shared_between_splits_and_with_another_source():
     train, test = balanced(60), balanced(20, start=100)
     leaked = [replace(train[7], where="test row 9"), make("elsewhere only")]
-    other = Records(test=[train[3], *test[:2]], name="bench")
+    other = OtherSet([train[3], *test[:2]])
     found = audit(Records(train, (), [*test, *leaked]), {"bench": other})
     assert set(found["overlap"]) == {"train -> test", "train -> bench", "test -> bench"}
     assert found["overlap"]["train -> test"]["same"] == 1
@@ -100,6 +100,22 @@ def test_records_shared_between_splits_and_with_another_source():
     text = " ".join(warnings(found))
     assert "Of the 22 records of test, some are shared with train: 1 (text and images)" in text
     assert "records in both train and test: 1" in one_line(found)
+
+
+def test_records_whose_images_are_not_there_are_compared_by_text(tmp_path):
+    train = [
+        make(f"q{i}", ("good", "bad"), (i % 2, 1 - i % 2), image=f"picture {i}") for i in range(20)
+    ]
+    texts = [make("q3"), make("q4", ranks=(1, 0)), make("elsewhere")]
+    found = audit(Records(train), {"bench": OtherSet([train[7], make("q5")], texts, 6)})
+    overlap = found["overlap"]["train -> bench"]
+    # q5 has no image at all in the other set, so it is not known to be the same question.
+    assert (overlap["n"], overlap["same"], overlap["same_text"]) == (5, 3, 1)
+    assert (overlap["text_only"], overlap["not_compared"]) == (3, 6)
+    assert len(overlap["examples"]["same"]) == 3
+    text = write_audit(tmp_path, found).with_suffix(".md").read_text()
+    assert "3 records of bench were compared by text alone: their images are not there." in text
+    assert "6 rows of bench cannot be read: not compared." in text
 
 
 def test_left_out_rows_are_counted_by_reason():

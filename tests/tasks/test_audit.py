@@ -24,24 +24,50 @@ def rows(start: int, n: int) -> list[dict[str, object]]:
     ]
 
 
-def test_a_file_is_audited_against_another(tmp_path):
+def test_a_file_is_audited_against_benchmarks(tmp_path):
+    """One that it leaks into, one that it does not, and any file of the user's."""
     mine = write(tmp_path / "mine.jsonl", [*rows(0, 120), {"query": "no answers"}])
-    bench = write(tmp_path / "bench.jsonl", rows(100, 40))
+    theirs = write(tmp_path / "theirs.jsonl", rows(100, 40))
+    leaked = write(
+        tmp_path / "vlrb.jsonl",
+        [
+            {
+                "id": f"wildvision-{i}",
+                "prompt": f"What is {i} plus {i}?",
+                "chosen": f"It is {2 * i}.",
+                "rejected": "I do not know",
+                "image": f"{i}.png",
+            }
+            for i in range(110, 130)
+        ],
+    )
     out = tmp_path / "out"
     done = run(
         "task=audit",
         "data/source=jsonl",
         f"data.source.path={mine}",
-        "data/source@against=jsonl",
-        f"against.path={bench}",
+        "benchmark=[preference,vl_rewardbench,digits]",
+        "data/source@benchmark.preference.source=jsonl",
+        f"benchmark.preference.source.path={theirs}",
+        "benchmark.preference.split=all",
+        f"benchmark.vl_rewardbench.path={leaked}",
+        "benchmark.vl_rewardbench.rows=20",
         f"hydra.run.dir={out}",
     )
     assert done.returncode == 0, done.stderr
     assert done.stdout.startswith("data audit: ") and f"report: {out}/report.html" in done.stdout
     found = json.loads((out / "audit.json").read_text())
     assert sum(count for count, _ in found["left_out"].values()) == 1
-    shared = [v["same"] for name, v in found["overlap"].items() if name.endswith("-> bench")]
-    assert sum(shared) == 20
+
+    def shared(benchmark: str, kind: str = "same") -> int:
+        ends = f"-> {benchmark}"
+        return sum(v[kind] for name, v in found["overlap"].items() if name.endswith(ends))
+
+    assert shared("theirs") == 20 and shared("digits") == 0
+    # Its images are not there: compared by text, and said.
+    assert shared("vl_rewardbench") == 10
+    report = (out / "report.md").read_text()
+    assert "20 records of vl_rewardbench were compared by text alone" in report
     assert "some are shared with" in done.stdout
 
 
@@ -52,6 +78,9 @@ def test_a_file_is_audited_against_another(tmp_path):
         (("data/source=nothing",), "nothing"),
         (("data.source.train_records=3",), "even"),
         (("max_records=many",), "max_records"),
+        (("benchmark=[preference]",), "benchmark=preference is the test split of the data itself"),
+        (("benchmark=[vl_rewardbench]", "benchmark.vl_rewardbench.path=nowhere"), "nowhere"),
+        (("benchmark=[nothing]",), "benchmark=nothing is not one of the options, which are digits"),
     ],
 )
 def test_bad_input_is_one_sentence(arguments, message, tmp_path):

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import re
+from collections import Counter
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -40,6 +42,17 @@ def refuse(bad: Sequence[BadRecord], rows: int) -> None:
             f"{bad[0].where}: {bad[0].reason}{others}; put it right, or leave bad rows out with "
             "data.on_bad_record=skip"
         )
+
+
+def reasons(bad: Sequence[BadRecord]) -> dict[str, tuple[int, str]]:
+    """Reason -> (how often, the first as "where: reason"), most frequent first. Reasons that
+    differ in numbers, paths and names in quotes alone are one."""
+    masked = [re.sub(r"\d+|'[^']*'|\"[^\"]*\"|\S*/\S*", "…", one.reason) for one in bad]
+    first = dict(zip(reversed(masked), reversed(bad), strict=True))
+    return {
+        reason: (count, f"{first[reason].where}: {first[reason].reason}")
+        for reason, count in Counter(masked).most_common()
+    }
 
 
 def write_bad_records(folder: Path, bad: Sequence[BadRecord]) -> str:

@@ -67,10 +67,9 @@ class ImageReader:
             return Media(data=bytes(item))
         if not isinstance(item, str):
             raise RecordError(f"an image cannot be a {type(item).__name__}; give a path or bytes")
-        uri = _DATA_URI.match(item)
-        if uri or (item.startswith(BASE64_STARTS) and "." not in item):
-            return Media(data=_decode(item[uri.end() if uri else 0 :]))
-        if not _URL.match(item):
+        if is_encoded(item):
+            return Media(data=_decode(_DATA_URI.sub("", item, count=1)))
+        if not is_url(item):
             if self.root is None:
                 raise RecordError(f"image {item} is a path; give data.source.image_root")
             return Media(path=inside(self.root, item, self.allow_outside))
@@ -80,6 +79,15 @@ class ImageReader:
                 "data.source.fetch_urls=true"
             )
         return Media(path=fetch(item))
+
+
+def is_encoded(text: str) -> bool:
+    """Whether a cell's text is an image in base64 and not the name of one."""
+    return bool(_DATA_URI.match(text)) or (text.startswith(BASE64_STARTS) and "." not in text)
+
+
+def is_url(text: str) -> bool:
+    return bool(_URL.match(text))
 
 
 def inside(root: Path, text: str, allow_outside: bool) -> Path:

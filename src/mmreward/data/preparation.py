@@ -41,6 +41,18 @@ class Prepared:
         self.images = images
         self.template = None if prompt_template is None else parse_template(prompt_template)
 
+    def like(self, source: Source) -> Prepared:
+        """Another source, with the same done to its records."""
+        other = Prepared(source, self.images)
+        other.template = self.template
+        return other
+
+    def without_images(self) -> Prepared:
+        """The same source with its images dropped."""
+        other = Prepared(self.source, "drop")
+        other.template = self.template
+        return other
+
     def split(self, split: Split) -> Sequence[Record]:
         records = self.source.split(split)
         change = {

@@ -5,35 +5,48 @@
 source         name; `left_out`: {reason: [count, an example]} of rows that cannot be used
 splits         {split: n_records, and the numbers of mmreward.evaluation.audit_profile over
                `n_sampled` of them}
-overlap        {"train -> test": see mmreward.evaluation.overlap, …}, also for every named other
-               source
+overlap        {"train -> test": see mmreward.evaluation.overlap, …}, also for every other set; then
+               also `text_only`, how many of `n` were compared by text alone because their images
+               are not there, and `not_compared`, rows besides `n` that cannot be read
 """
 
 from __future__ import annotations
 
 import random
-import re
-from collections import Counter
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
 from typing import Any
 
-from mmreward.data.bad_records import BadRecord
+from mmreward.data.bad_records import reasons
 from mmreward.data.sources.base import SPLITS, Source
 from mmreward.errors import UserError
 from mmreward.evaluation.audit_profile import profile
-from mmreward.evaluation.overlap import Content, content, overlap
+from mmreward.evaluation.overlap import KINDS, Content, content, overlap
 from mmreward.evaluation.rules import TEXT_RULES
 from mmreward.evaluation.wording import label, percent
 from mmreward.records import Record
 
 
+@dataclass(frozen=True)
+class OtherSet:
+    """Records that must not occur in the audited data.
+
+    text_only:    records whose images are not there
+    not_compared: how many rows are missing altogether
+    """
+
+    records: Sequence[Record]
+    text_only: Sequence[Record] = ()
+    not_compared: int = 0
+
+
 def audit(
-    source: Source, others: Mapping[str, Source] | None = None, max_records: int | None = None
+    source: Source, others: Mapping[str, OtherSet] | None = None, max_records: int | None = None
 ) -> dict[str, Any]:
     """The numbers the module describes.
 
-    others:      sources whose records must not occur in `source`, by name
-    max_records: a seeded sample of at most so many of every split is looked at
+    others:      sets whose records must not occur in `source`, by name
+    max_records: a seeded sample of at most so many of every split of `source` is looked at
 
     Raises UserError if `source` has no pair at all.
     """
@@ -50,12 +63,14 @@ def audit(
         if left in contents and right in contents
     }
     for name, other in (others or {}).items():
-        theirs = _contents(other, max_records)
         for split, ours in contents.items():
-            overlaps[f"{split} -> {name}"] = overlap(ours, theirs)
+            overlaps[f"{split} -> {name}"] = _overlap(ours, other)
     return {
         "source": source.name,
-        "left_out": _reasons(getattr(source, "bad_records", ())),
+        "left_out": {
+            reason: list(found)
+            for reason, found in reasons(getattr(source, "bad_records", ())).items()
+        },
         "splits": splits,
         "overlap": overlaps,
     }
@@ -99,15 +114,14 @@ def _sample(source: Source, split: Any, most: int | None) -> list[Record]:
     return [records[i] for i in places]
 
 
-def _contents(source: Source, most: int | None) -> list[Content]:
-    return [content(record) for split in SPLITS for record in _sample(source, split, most)]
-
-
-def _reasons(bad: Sequence[BadRecord]) -> dict[str, list[Any]]:
-    """Reasons by frequency; those that differ in numbers and names in quotes alone are one."""
-    masked = [re.sub(r"\d+|'[^']*'|\"[^\"]*\"|\S*/\S*", "…", one.reason) for one in bad]
-    first = dict(zip(reversed(masked), reversed(bad), strict=True))
-    return {
-        reason: [count, f"{first[reason].where}: {first[reason].reason}"]
-        for reason, count in Counter(masked).most_common()
-    }
+def _overlap(ours: Sequence[Content], other: OtherSet) -> dict[str, Any]:
+    """`overlap`, where records without their images are compared with ours without theirs."""
+    found = overlap(ours, [content(record) for record in other.records])
+    if other.text_only:
+        texts = [replace(one, images=frozenset()) for one in ours]
+        more = overlap(texts, [content(record) for record in other.text_only])
+        found |= {kind: found[kind] + more[kind] for kind in ("n", *KINDS)}
+        for kind, examples in more["examples"].items():
+            found["examples"].setdefault(kind, []).extend(examples)
+    found |= {"text_only": len(other.text_only), "not_compared": other.not_compared}
+    return found

@@ -208,6 +208,16 @@ def _overlap(overlaps: Mapping[str, Mapping[str, Any]]) -> Iterator[str]:
         "column alone is no leak: the same words about another picture."
     )
     yield ""
+    for right in dict.fromkeys(name.split(" -> ")[1] for name in overlaps):
+        values = next(v for name, v in overlaps.items() if name.endswith(f" -> {right}"))
+        if values.get("text_only"):
+            yield (
+                f"- {values['text_only']:,} records of {right} were compared by text alone: their "
+                "images are not there."
+            )
+        if values.get("not_compared"):
+            yield f"- {values['not_compared']:,} rows of {right} cannot be read: not compared."
+    yield ""
     for name, values in overlaps.items():
         for kind in LEAKS:
             for left, right, similarity in values["examples"].get(kind, ()):

@@ -9,7 +9,6 @@ runs               {run: the numbers below}, in the order given; the first one i
   metrics          everything metrics.json has, over the common pairs
   own              n, accuracy, accuracy_ci95, strict over all pairs of the run
   strict_ci95      of the accuracy that counts equal scores as wrong
-  macro            accuracy and accuracy_ci95 of the mean over categories; null for one category
   difference       this run minus the first, see mmreward.evaluation.differences; null for the
                    first itself
 variants           {name: the runs that differ in the seed alone, see mmreward.evaluation.seeds};
@@ -27,11 +26,10 @@ import numpy as np
 
 from mmreward.errors import UserError
 from mmreward.evaluation.differences import adjust, difference
-from mmreward.evaluation.metrics import accuracy, ci95, correctness, set_metrics
+from mmreward.evaluation.metrics import accuracy, correctness, set_metrics
 from mmreward.evaluation.pairs import MODEL, PairTable, judged_sets, validation_of
 from mmreward.evaluation.runs import Run
 from mmreward.evaluation.seeds import seed_difference, seed_spread
-from mmreward.evaluation.statistics import macro_interval, macro_mean
 
 Key = tuple[Hashable, ...]
 
@@ -126,7 +124,9 @@ def _restrict(table: PairTable, places: Sequence[int]) -> PairTable:
     pairs["row"] = pairs["row"].map({row: i for i, row in enumerate(rows)})
     margins = table.margins.iloc[places].reset_index(drop=True)
     margins = margins.dropna(axis=1, how="all")
-    return PairTable([table.records[row] for row in rows], pairs, margins, table.name)
+    scores = {str(name): [table.scores[str(name)][row] for row in rows] for name in margins}
+    records = [table.records[row] for row in rows]
+    return PairTable(records, pairs, margins, table.name, scores, table.rows)
 
 
 def _same_labels(
@@ -182,8 +182,6 @@ def _compare_set(runs: Sequence[Run], common: CommonSet) -> dict[str, Any]:
 
 def _run_numbers(table: PairTable, own: PairTable, validation: PairTable | None) -> dict[str, Any]:
     margins, clusters = table.margins[MODEL].to_numpy(), table.pairs["cluster"].to_numpy()
-    right = correctness(margins)
-    categories = table.pairs["category"].to_numpy()
     own_margins = own.margins[MODEL].to_numpy()
     return {
         "metrics": set_metrics(table, validation),
@@ -192,12 +190,6 @@ def _run_numbers(table: PairTable, own: PairTable, validation: PairTable | None)
             "strict": float((own_margins > 0).mean()),
         },
         "strict_ci95": accuracy((margins > 0).astype(float), clusters)["accuracy_ci95"],
-        "macro": {
-            "accuracy": macro_mean(right, categories),
-            "accuracy_ci95": ci95(macro_interval(right, categories, clusters)),
-        }
-        if len(set(categories)) > 1
-        else None,
     }
 
 

@@ -21,6 +21,7 @@ from mmreward.evaluation.comparison_wording import findings, left_out, p_value, 
 from mmreward.evaluation.gallery import gallery
 from mmreward.evaluation.html import write_html
 from mmreward.evaluation.markdown import REPORT, markdown_table, save_figure
+from mmreward.evaluation.official_report import official_lines
 from mmreward.evaluation.pairs import MODEL
 from mmreward.evaluation.plots import reliability_figure
 from mmreward.evaluation.report_tables import calibration_table, length_table
@@ -96,6 +97,7 @@ def _section(
     yield from ("### Accuracy", "", *accuracy_table(comparison))
     yield from (save_figure(folder, f"{name} accuracies", figure), "")
 
+    yield from official_lines(name, {run: row["metrics"] for run, row in runs.items()})
     figure = plots.differences_figure(name, comparison)
     yield from (f"### Against {next(iter(runs))}", "", *difference_table(runs))
     yield from (save_figure(folder, f"{name} differences", figure), "")

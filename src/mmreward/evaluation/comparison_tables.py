@@ -30,7 +30,8 @@ def accuracy_table(comparison: Mapping[str, Any]) -> Iterator[str]:
         headings.append("on all pairs of the run")
     rows = []
     for run, row in comparison["runs"].items():
-        metrics, macro, own = row["metrics"], row["macro"], row["own"]
+        metrics, own = row["metrics"], row["own"]
+        macro = metrics["macro"]
         cells = [
             run,
             f"{percent(metrics['accuracy'])} [{span(metrics['accuracy_ci95'])}]",

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator, Sequence
+from collections.abc import Container, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -16,9 +16,13 @@ EXCERPT = 600
 Row = Sequence[str]
 
 
-def markdown_table(headings: Row, rows: Sequence[Row], left: int = 1) -> list[str]:
-    """Lines of a table whose first `left` columns are text and the others numbers."""
-    marks = ["---" if i < left else "---:" for i in range(len(headings))]
+def markdown_table(
+    headings: Row, rows: Sequence[Row], left: int = 1, right: Container[int] | None = None
+) -> list[str]:
+    """Lines of a table whose first `left` columns are text and the others numbers, or whose
+    columns in `right` are numbers and the others text."""
+    numbers = range(left, len(headings)) if right is None else right
+    marks = ["---:" if i in numbers else "---" for i in range(len(headings))]
     cells = [headings, marks, *rows]
     return ["| " + " | ".join(_cell(c) for c in row) + " |" for row in cells] + [""]
 

@@ -20,6 +20,11 @@ controls           {condition or rule: n, accuracy, accuracy_ci95, difference, d
                    collapsed, and n_same, those whose answers became the same and tie; null where
                    the table does not hold the texts.
 image_gain         the difference from `blind_image`, where it was scored
+macro              accuracy, accuracy_ci95 and strict of the mean over categories; null for one
+official           what the benchmark's own script reports, see mmreward.evaluation.official; empty
+                   for a set without one
+rows               what became of the set's rows, see `sets` in mmreward.evaluation.tables; empty
+                   where that is not known
 calibration        see mmreward.evaluation.calibration
 length             see mmreward.evaluation.length
 interval           "wilson" or "clustered"
@@ -39,6 +44,7 @@ from numpy.typing import NDArray
 from mmreward.evaluation.calibration import calibrate
 from mmreward.evaluation.controls import collapse
 from mmreward.evaluation.length import length_bias, length_differences
+from mmreward.evaluation.official import official
 from mmreward.evaluation.paired import difference_interval
 from mmreward.evaluation.pairs import (
     BLIND,
@@ -50,7 +56,13 @@ from mmreward.evaluation.pairs import (
     pair_tables,
     validation_of,
 )
-from mmreward.evaluation.statistics import Interval, accuracy_interval, mean_interval
+from mmreward.evaluation.statistics import (
+    Interval,
+    accuracy_interval,
+    macro_interval,
+    macro_mean,
+    mean_interval,
+)
 from mmreward.evaluation.tables import ScoreTable
 
 METRICS = "metrics.json"
@@ -107,6 +119,9 @@ def set_metrics(table: PairTable, validation: PairTable | None) -> dict[str, Any
         "n_judged_equal": sum(len(row.get("ties", ())) for row in records),
         "n_with_images": sum(bool(row.get("media")) for row in records),
         "categories": {} if list(categories) == [UNCATEGORISED] else categories,
+        "macro": _macro(model, margin, pairs["category"].to_numpy(), clusters),
+        "official": official(table),
+        "rows": dict(table.rows),
         "controls": controls,
         "calibration": _calibration(margin, clusters, validation),
         "length": _length(table, margin, model, clusters),
@@ -129,6 +144,21 @@ def accuracy(right: NDArray[np.float64], clusters: NDArray[Any]) -> dict[str, An
         "n": len(right),
         "accuracy": float(right.mean()),
         "accuracy_ci95": ci95(accuracy_interval(right, clusters)),
+    }
+
+
+def _macro(
+    model: NDArray[np.float64],
+    margin: NDArray[np.float64],
+    categories: NDArray[Any],
+    clusters: NDArray[Any],
+) -> dict[str, Any] | None:
+    if len(set(categories)) < 2:
+        return None
+    return {
+        "accuracy": macro_mean(model, categories),
+        "accuracy_ci95": ci95(macro_interval(model, categories, clusters)),
+        "strict": macro_mean(margin > 0, categories),
     }
 
 

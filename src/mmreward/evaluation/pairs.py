@@ -37,12 +37,16 @@ class PairTable:
     pairs:   row (index into `records`), category, cluster, better, worse; one line per pair
     margins: score of the better answer minus the worse, one column per condition and rule; NaN
              where the record is not part of the condition
+    scores:  {condition or rule: per record, the score of every answer}
+    rows:    what became of the set's rows (`sets` of the score table)
     """
 
     records: list[dict[str, Any]]
     pairs: pd.DataFrame
     margins: pd.DataFrame
-    name: str = ""
+    name: str
+    scores: Mapping[str, list[list[float]]]
+    rows: Mapping[str, Any]
 
 
 def pair_tables(table: ScoreTable) -> dict[str, PairTable]:
@@ -109,7 +113,8 @@ def _pair_table(
     }
     # A condition may touch records without a pair only.
     frame = pd.DataFrame(margins, dtype=float).dropna(axis="columns", how="all")
-    return PairTable(records, pairs, frame, name)
+    scored = {str(column): columns[str(column)] for column in frame}
+    return PairTable(records, pairs, frame, name, scored, table.sets.get(name, {}))
 
 
 def _cluster(row: Mapping[str, Any]) -> str:

@@ -10,6 +10,7 @@ import numpy as np
 
 from mmreward.evaluation import plots
 from mmreward.evaluation.markdown import REPORT, quoted, save_figure
+from mmreward.evaluation.official_report import official_lines
 from mmreward.evaluation.pairs import BLIND, MODEL, PairTable, judged_sets, pair_tables
 from mmreward.evaluation.pictures import pictures
 from mmreward.evaluation.report_tables import calibration_table, length_table
@@ -61,8 +62,8 @@ def summary_table(metrics: Mapping[str, Any]) -> Table:
     from rich.table import Table
 
     table = Table(title="Accuracy on pairs (ties count one half)")
-    for heading in ("set", "scored by"):
-        table.add_column(heading, no_wrap=True)
+    table.add_column("set", overflow="fold")
+    table.add_column("scored by", no_wrap=True)
     for heading in ("accuracy", "95 % interval", "n"):
         table.add_column(heading, justify="right", no_wrap=True)
     for name, values in metrics["benchmarks"].items():
@@ -71,6 +72,10 @@ def summary_table(metrics: Mapping[str, Any]) -> Table:
             cells = [percent(row["accuracy"]), span(row["accuracy_ci95"]), str(row["n"])]
             style = "bold" if key == MODEL else None
             table.add_row("" if number else name, label(key), *cells, style=style)
+            for official in values["official"].values() if key == MODEL else ():
+                if official["headline"]:
+                    cells = [percent(official["value"]), span(official["ci95"])]
+                    table.add_row("", f"official {official['name']}", *cells, str(official["n"]))
     return table
 
 
@@ -105,6 +110,7 @@ def _section(folder: Path, name: str, metrics: Mapping[str, Any], table: PairTab
     lines += [*_accuracies(metrics), "", links["controls"], ""]
     if metrics["categories"]:
         lines += [*_categories(metrics), "", links["categories"], ""]
+    lines += official_lines(name, {"this run": metrics})
     lines += ["### Calibration", ""]
     lines += calibration_table({label(MODEL): metrics["calibration"]}, heading="")
     lines += [links["reliability"], "", "### Length", ""]

@@ -22,7 +22,16 @@ from mmreward.evaluation.pairs import PairTable, pair_tables
 from mmreward.evaluation.tables import SCORES, read_table
 
 # What says where and how a run was kept, not what it is. `task` and `choices` only repeat.
-_NO_VARIANT = ("task", "choices", "seed", "resume", "tracking", "checkpoint", "evaluation")
+_NO_VARIANT = (
+    "task",
+    "choices",
+    "seed",
+    "resume",
+    "tracking",
+    "checkpoint",
+    "evaluation",
+    "benchmark",
+)
 
 
 @dataclass(frozen=True)

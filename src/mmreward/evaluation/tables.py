@@ -4,7 +4,15 @@ records.jsonl     one line per record of an evaluated set, in its order. A set t
                   record twice has two lines with one `record` id; they share their scores, both
                   count, and metrics treat them as one group.
 scores.jsonl      one line per (record, answer, condition, order, sample), appended as it goes
-scores.meta.json  model, configuration, revision, layout, dtype, versions
+scores.meta.json  model, configuration, layout, dtype, versions; and `sets`, what became of the
+                  rows of every set: {name of the set:
+                    rows       how many it has, usable or not
+                    expected   numbers of rows that the benchmark may have; empty: any
+                    path, or hub and revision    where they are from
+                    images     "keep", or "drop" if the set was scored without them
+                    unusable   [{category, reason, n, example}]: rows that are no record because
+                               they cannot be scored (no image, an image in an answer, too long)
+                  }. bad_records.jsonl of a run folder lists each of them.
 images/           small copies of images that are no files, see mmreward.evaluation.pictures
 
 Another project may write these files; nothing here needs a model. What is read:
@@ -45,6 +53,9 @@ from mmreward.records import Record
 
 META = "scores.meta.json"
 KEPT_IMAGES = "images"
+
+# The part of scores.meta.json that says where the sets are from, not what scored them.
+SETS = "sets"
 
 # Order in which conditions are shown; others follow by name.
 CONDITIONS = ("intact", "blind_image", "swapped_image", "text_only", "normalised", "untrained")
@@ -95,6 +106,8 @@ def write_records(folder: Path, rows: Sequence[Mapping[str, Any]]) -> None:
 class ScoreWriter:
     """Appends to scores.jsonl and continues where an interrupted evaluation stopped.
 
+    meta: what scores.meta.json will say; its `sets` are added to those that are there.
+
     A line that a killed process left unfinished is cut off. `scores` holds what is already
     there. Close it, or use it as a context manager.
 
@@ -111,6 +124,7 @@ class ScoreWriter:
             self.scores = {key_of(row): row["score"] for row in read_lines(path)}
         if self.scores:
             _same_meta(folder / META, meta)
+        meta = {**meta, SETS: {**_sets(folder), **meta.get(SETS, {})}}
         replace_file(folder / META, json.dumps(meta, indent=2, sort_keys=True) + "\n")
         self._file = path.open("a", encoding="utf-8")
 
@@ -160,11 +174,13 @@ class ScoreTable:
     scores:  record, answer, condition, order, sample, score: one row per line of scores.jsonl.
              Scores of records that records.jsonl does not name (of an earlier, larger set) are
              not used.
+    sets:    {name of a set: what became of its rows}, where scores.meta.json says
     """
 
     folder: Path
     records: list[dict[str, Any]]
     scores: pd.DataFrame
+    sets: Mapping[str, Mapping[str, Any]]
 
     @property
     def conditions(self) -> list[str]:
@@ -206,7 +222,17 @@ def read_table(folder: Path) -> ScoreTable:
     frame = pd.DataFrame([(*key_of(row), float(row["score"])) for row in scores])
     frame.columns = pd.Index([*Key._fields, "score"])
     _find_images(folder, records)
-    return ScoreTable(folder, records, frame)
+    return ScoreTable(folder, records, frame, _sets(folder))
+
+
+def _sets(folder: Path) -> dict[str, Any]:
+    """`sets` of scores.meta.json; none where another project wrote the table without it."""
+    try:
+        meta = json.loads((folder / META).read_text(encoding="utf-8"))
+    except (OSError, ValueError):
+        return {}
+    sets = meta.get(SETS) if isinstance(meta, dict) else None
+    return dict(sets) if isinstance(sets, dict) else {}
 
 
 def kept_name(sha256: str) -> str:
@@ -232,7 +258,7 @@ def _same_meta(path: Path, meta: Mapping[str, Any]) -> None:
             f"delete {SCORES} to score again"
         ) from None
     new = json.loads(json.dumps(meta))
-    for field in sorted({*old, *new}):
+    for field in sorted({*old, *new} - {SETS}):
         if old.get(field) != new.get(field):
             raise UserError(
                 f"{path.parent} holds scores with {field}={old.get(field)!r}, this evaluation has "

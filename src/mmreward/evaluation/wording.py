@@ -78,14 +78,21 @@ def differs(interval: Sequence[float] | None) -> bool:
 
 
 def findings(metrics: Mapping[str, Any]) -> list[str]:
-    """Sentences on one set: the model, its image, what needs no model or training, and, where it
-    was measured, what the layout of the answers is worth."""
-    return [_accuracy(metrics), image_finding(metrics), _rules(metrics), *_layout(metrics)]
+    """Sentences on one set: the model, by the benchmark's own script too if it has one, its
+    image, what needs no model or training, and, where it was measured, what the layout of the
+    answers is worth."""
+    return [
+        _accuracy(metrics),
+        *_official(metrics),
+        image_finding(metrics),
+        _rules(metrics),
+        *_layout(metrics),
+    ]
 
 
 def warnings(metrics: Mapping[str, Any]) -> list[str]:
     """What forbids to read the accuracy as it stands; empty if nothing does."""
-    found = []
+    found = _left_out(metrics["rows"])
     low, high = metrics["accuracy_ci95"]
     if low <= 0.5 <= high:
         found.append(
@@ -147,8 +154,42 @@ def _accuracy(metrics: Mapping[str, Any]) -> str:
     )
 
 
+def _official(metrics: Mapping[str, Any]) -> list[str]:
+    told = [
+        f"{number['name']} {percent(number['value'])} [{span(number['ci95'])}] of {number['n']:,} "
+        f"{number['unit']}"
+        for number in metrics["official"].values()
+        if number["headline"]
+    ]
+    return [f"By the benchmark's own script: {'; '.join(told)}."] if told else []
+
+
+def _left_out(rows: Mapping[str, Any]) -> list[str]:
+    """Which rows of the set its numbers are not about."""
+    found = []
+    unusable = rows.get("unusable", ())
+    if unusable:
+        count = sum(kind["n"] for kind in unusable)
+        counts: dict[str, int] = {}
+        for kind in unusable:
+            counts[kind["reason"]] = counts.get(kind["reason"], 0) + kind["n"]
+        why = "; ".join(f"{reason} ({n:,})" for reason, n in counts.items())
+        found.append(
+            f"{count:,} of {rows['rows']:,} rows could not be scored: {why}. No number here is "
+            "about them, and none is that of the whole set."
+        )
+    if rows.get("images") == "drop":
+        found.append(
+            "The set was scored without its images (images=drop): its numbers are about the text "
+            "alone."
+        )
+    return found
+
+
 def image_finding(metrics: Mapping[str, Any]) -> str:
     """What the images of a set are worth to the model, and whether that is shown."""
+    if metrics["rows"].get("images") == "drop":
+        return "Its images were taken away before it was scored."
     if not metrics["n_with_images"]:
         return "No record of this set has an image."
     if "image_gain" not in metrics:

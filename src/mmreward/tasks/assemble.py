@@ -12,12 +12,11 @@ from omegaconf import DictConfig
 
 from mmreward.bundle import make_encoder
 from mmreward.config import build
-from mmreward.data.bad_records import BadRecord
 from mmreward.data.encoding import Encoder
 from mmreward.data.prefix import Collate
 from mmreward.data.preparation import Prepared
 from mmreward.data.skipping import encodable
-from mmreward.data.sources.base import Source, Split
+from mmreward.data.sources.base import Source
 from mmreward.errors import UserError
 from mmreward.model.layout import decide_layout
 from mmreward.model.reward import RewardModel
@@ -25,9 +24,6 @@ from mmreward.records import Record
 
 # How many records are looked at before training: by `layout=auto` and by the loss.
 SAMPLE = 8
-# Validation records that are scored at most: one number is fitted on them, and splits of a hundred
-# thousand exist.
-FOR_TEMPERATURE = 2000
 
 
 def quiet() -> None:
@@ -53,25 +49,6 @@ def data_source(cfg: DictConfig) -> Prepared:
     """The run's source of records, with data.images and data.prompt_template applied."""
     source: Source = build(cfg.data.source, "data.source")
     return Prepared(source, cfg.data.images, cfg.data.prompt_template)
-
-
-def records_to_score(
-    cfg: DictConfig, source: Source, encoder: Encoder
-) -> tuple[dict[Split, list[Record]], list[BadRecord]]:
-    """(the test split and as much of the validation split as a temperature takes, what was left
-    out of them because it cannot be encoded)."""
-    validation = source.split("validation")
-    step = max(1, -(-len(validation) // FOR_TEMPERATURE))
-    splits: dict[Split, list[Record]] = {
-        "test": list(source.split("test")),
-        "validation": [validation[i] for i in range(0, len(validation), step)],
-    }
-    bad: list[BadRecord] = []
-    if cfg.data.on_bad_record == "skip":
-        for split, records in splits.items():
-            splits[split], unfit = encodable(records, encoder)
-            bad += unfit
-    return splits, bad
 
 
 def sample(source: Source) -> list[Record]:
@@ -127,5 +104,7 @@ def flat_metrics(metrics: dict[str, Any]) -> dict[str, float]:
             flat[f"test/{name}/accuracy_{end}"] = bound
         for control, row in values["controls"].items():
             flat[f"test/{name}/{control}"] = row["accuracy"]
+        for key, number in values["official"].items():
+            flat[f"test/{name}/official/{key}"] = number["value"]
     flat.update({f"training/{k}": v for k, v in metrics["training"].items()})
     return flat

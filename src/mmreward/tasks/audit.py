@@ -10,23 +10,45 @@ from rich.console import Console
 
 from mmreward.config import build
 from mmreward.data.preparation import Prepared
+from mmreward.errors import UserError
+from mmreward.evaluation.audit import OtherSet, one_line
 from mmreward.evaluation.audit import audit as audit_source
-from mmreward.evaluation.audit import one_line
 from mmreward.evaluation.audit_report import write_audit
 from mmreward.evaluation.audit_wording import warnings
+from mmreward.evaluation.benchmarks.base import Benchmark
+from mmreward.evaluation.benchmarks.loading import build_benchmarks, load_set
 
 
 def audit(cfg: DictConfig) -> None:
-    """Audits `data.source`, beside `against` if it is given, and writes the report."""
+    """Audits `data.source`, also beside every set of `benchmark`, and writes the report."""
     source = Prepared(
         build(cfg.data.source, "data.source"), cfg.data.images, cfg.data.prompt_template
     )
-    other = build(cfg.against, "against")
     console = Console()
     with console.status("reading the data"):
-        found = audit_source(source, {other.name: other} if other else {}, cfg.max_records)
+        others = {}
+        for name, benchmark in build_benchmarks(cfg.benchmark, cfg.data).items():
+            called, other = _other(name, benchmark, source)
+            others[called] = other
+        found = audit_source(source, others, cfg.max_records)
     page = write_audit(Path(HydraConfig.get().runtime.output_dir), found)
     console.print(one_line(found), markup=False, soft_wrap=True)
     for warning in warnings(found):
         console.print(f"- {warning}", markup=False, soft_wrap=True)
     console.print(f"report: {page}", soft_wrap=True)
+
+
+def _other(name: str, benchmark: Benchmark, source: Prepared) -> tuple[str, OtherSet]:
+    """(name of the set, its records; those whose images are not there as text)."""
+    found = load_set(name, benchmark, source)
+    if found.own:
+        raise UserError(
+            "benchmark=preference is the test split of the data itself; name another source with "
+            "data/source@benchmark.preference.source="
+        )
+    texts = []
+    if found.unusable:
+        missing = {row.where for row in found.unusable}
+        blind = load_set(name, benchmark, source.without_images())
+        texts = [record for record in blind.records if record.where in missing]
+    return found.name, OtherSet(found.records, texts, len(found.unusable) - len(texts))

@@ -1,11 +1,12 @@
-"""task=evaluate: score the test split of a run, and everything that follows from the scores."""
+"""task=evaluate: score a run on benchmarks, and everything that follows from the scores."""
 
 from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from importlib.metadata import version
+from itertools import product
 from pathlib import Path
 from typing import Any
 
@@ -16,24 +17,26 @@ from rich.console import Console
 from mmreward.bundle import load_bundle
 from mmreward.config import load_run_config
 from mmreward.curves import read_curves
-from mmreward.data.bad_records import write_bad_records
+from mmreward.data.bad_records import BadRecord, write_bad_records
 from mmreward.data.prefix import Collate
 from mmreward.data.sources.base import Split
 from mmreward.errors import UserError
+from mmreward.evaluation.benchmarks.base import BenchmarkSet
 from mmreward.evaluation.metrics import METRICS, write_metrics
 from mmreward.evaluation.metrics import evaluate as compute_metrics
 from mmreward.evaluation.pairs import MODEL
 from mmreward.evaluation.pictures import keep as keep_images
 from mmreward.evaluation.report import print_summary, write_report
 from mmreward.evaluation.scoring import Condition, find_condition, score_condition
-from mmreward.evaluation.tables import ScoreWriter, read_table, record_row, write_records
+from mmreward.evaluation.tables import SETS, ScoreWriter, read_table, record_row, write_records
 from mmreward.model.reward import RewardModel
 from mmreward.records import Record
-from mmreward.tasks.assemble import data_source, fresh_model, quiet, records_to_score
+from mmreward.tasks.assemble import data_source, fresh_model, quiet
+from mmreward.tasks.benchmarks import sets_to_score, told
 
 
 def evaluate(cfg: DictConfig) -> float:
-    """Scores `run`'s test split under `evaluation.conditions`; returns its accuracy.
+    """Scores `run` on `benchmark` under `evaluation.conditions`; returns the accuracy on the first.
 
     Scores that the run folder already holds are not computed again.
     """
@@ -42,13 +45,22 @@ def evaluate(cfg: DictConfig) -> float:
     check_evaluation(cfg.evaluation)
     model, collate = load_bundle(folder / "model")
     model.to("cuda" if torch.cuda.is_available() else "cpu")
-    splits, bad = records_to_score(run, data_source(run), collate.encoder)
-    write_bad_records(folder, bad)
     console = Console()
-    metrics = evaluate_model(folder, run, model, collate, splits, cfg.evaluation, console)
+    sets = sets_to_score(run, cfg.benchmark, data_source(run), collate.encoder)
+    tell_sets(folder, sets, console)
+    metrics = evaluate_model(folder, run, model, collate, sets, cfg.evaluation, console)
     print_summary(console, metrics)
     console.print(f"run folder: {folder}", soft_wrap=True)
-    return next(iter(metrics["benchmarks"].values()))["accuracy"]
+    return metrics["benchmarks"][sets[0].name]["accuracy"]
+
+
+def tell_sets(folder: Path, sets: list[BenchmarkSet], console: Console) -> None:
+    """Says what will be scored and lists what cannot be."""
+    for found in sets:
+        console.print(told(found), markup=False)
+    unusable = [BadRecord(row.where, row.reason) for found in sets for row in found.unusable]
+    if left_out := write_bad_records(folder, unusable):
+        console.print(left_out, soft_wrap=True)
 
 
 def evaluate_model(
@@ -56,45 +68,47 @@ def evaluate_model(
     run: DictConfig,
     model: RewardModel,
     collate: Collate,
-    splits: Mapping[Split, Sequence[Record]],
+    sets: list[BenchmarkSet],
     options: DictConfig,
     console: Console,
     training: dict[str, Any] | None = None,
 ) -> dict[str, Any]:
     """Writes records.jsonl, scores.jsonl, metrics.json, report.md; returns the metrics.
 
-    splits:   "test" is scored under every condition; "validation", if it has a pair, as it is, for
-              the temperature
+    sets:     scored under every condition; their validation records, if these have a pair, only as
+              they are, for the temperature
     training: cost of the training, if it has just ended; else the run's own is kept.
     """
     conditions = check_evaluation(options)
-    source = data_source(run)
-    scored = {split: records for split, records in splits.items() if _judged(split, records)}
+    parts: list[tuple[str, Split, Sequence[Record]]] = []
+    for found in sets:
+        parts.append((found.name, "test", found.records))
+        if any(record.pairs for record in found.validation):
+            parts.append((found.name, "validation", found.validation))
     tokenize = collate.encoder.tokenize
     write_records(
         folder,
         [
-            record_row(r, source.name, split, [len(tokenize(a.text)) for a in r.responses])
-            for split, records in scored.items()
+            record_row(r, name, split, [len(tokenize(a.text)) for a in r.responses])
+            for name, split, records in parts
             for r in records
         ],
     )
     # Evaluation is deterministic: dropout off.
     model.eval()
-    meta = _meta(run, model, collate)
+    meta = {**_meta(run, model, collate), SETS: {found.name: found.info() for found in sets}}
     with ScoreWriter(folder, meta) as writer, console.status("scoring") as status:
         for trained in (True, False):
-            names = [n for n, c in conditions.items() if c.trained is trained]
-            if not names:
+            chosen = [n for n, c in conditions.items() if c.trained is trained]
+            if not chosen:
                 continue
             scorer = model if trained else _untrained(run, model)
-            for name in names:
-                for split, records in scored.items():
-                    if split == "test" or name == MODEL:
-                        status.update(f"scoring the {split} split: {name}")
-                        score_condition(name, scorer, collate, records, writer, options.batch_size)
+            for condition, (name, split, records) in product(chosen, parts):
+                if split == "test" or condition == MODEL:
+                    status.update(f"scoring {name}, {split}: {condition}")
+                    score_condition(condition, scorer, collate, records, writer, options.batch_size)
     table = read_table(folder)
-    keep_images(folder, splits["test"], table)
+    keep_images(folder, (record for found in sets for record in found.records), table)
     if training is None and (folder / METRICS).is_file():
         previous = json.loads((folder / METRICS).read_text())
         training = previous["training"]
@@ -116,12 +130,6 @@ def check_evaluation(options: DictConfig) -> dict[str, Condition]:
         raise UserError(f"evaluation.batch_size={options.batch_size} must be at least 1")
     names = sorted(options.conditions, key=lambda name: name != "intact")
     return {name: find_condition(name) for name in names}
-
-
-def _judged(split: Split, records: Sequence[Record]) -> bool:
-    """A test split without a pair is an error that `metrics` explains, a validation split is not:
-    there may be nothing to fit a temperature on."""
-    return split == "test" or any(record.pairs for record in records)
 
 
 def _untrained(run: DictConfig, model: RewardModel) -> RewardModel:

@@ -31,7 +31,7 @@ from mmreward.errors import UserError
 from mmreward.evaluation.audit import audit, one_line
 from mmreward.evaluation.audit_wording import content_warnings
 from mmreward.evaluation.report import print_summary
-from mmreward.evaluation.tables import SCORES
+from mmreward.evaluation.tables import RECORDS, SCORES
 from mmreward.lightning_module import RewardModule
 from mmreward.model.backbone import count_parameters
 from mmreward.tasks.assemble import (
@@ -41,10 +41,10 @@ from mmreward.tasks.assemble import (
     make_collate,
     optimizer_and_scheduler,
     quiet,
-    records_to_score,
     sample,
 )
-from mmreward.tasks.evaluate import check_evaluation, evaluate_model
+from mmreward.tasks.benchmarks import sets_to_score
+from mmreward.tasks.evaluate import check_evaluation, evaluate_model, tell_sets
 from mmreward.throughput import Throughput
 
 # Records of each split that are looked at before training; task=audit looks at more.
@@ -78,11 +78,10 @@ def train(cfg: DictConfig) -> float | None:
             console.print(line, markup=False, highlight=False, soft_wrap=True)
     if source.unread_columns:
         console.print(f"columns not read: {', '.join(source.unread_columns)}", markup=False)
-    splits, unfit = records_to_score(cfg, source, collate.encoder)
-    if not splits["test"]:
-        raise UserError(f"the test split of {source.name} is empty; give data.source one to score")
-    if not console.quiet and (line := write_bad_records(folder, [*source.bad_records, *unfit])):
-        console.print(line, soft_wrap=True)
+    sets = sets_to_score(cfg, cfg.benchmark, source, collate.encoder)
+    if not console.quiet:
+        write_bad_records(folder, source.bad_records)
+        tell_sets(folder, sets, console)
     trainable, total = count_parameters(model)
     console.print(f"model: {trainable:,} trainable of {total:,} parameters")
     console.print(f"layout: {collate.layout} ({why})")
@@ -119,14 +118,15 @@ def train(cfg: DictConfig) -> float | None:
         if trainer.is_global_zero:
             # Lightning has moved it off the accelerator; it is scored where it was trained.
             model.to(trainer.strategy.root_device)
-            (folder / SCORES).unlink(missing_ok=True)  # of the weights a resumed run had before
+            for name in (RECORDS, SCORES):  # of the weights a resumed run had before
+                (folder / name).unlink(missing_ok=True)
             save_bundle(folder / "model", model, plain(cfg.model), collate)
             metrics = evaluate_model(
                 folder,
                 cfg,
                 model,
                 collate,
-                splits,
+                sets,
                 cfg.evaluation,
                 console,
                 {
@@ -160,7 +160,7 @@ def train(cfg: DictConfig) -> float | None:
     console.print(f"run folder: {folder}", soft_wrap=True)
     if link:
         console.print(link, soft_wrap=True)
-    return next(iter(metrics["benchmarks"].values()))["accuracy"]
+    return metrics["benchmarks"][sets[0].name]["accuracy"]
 
 
 # -- run folders ---------------------------------------------------------------------------
@@ -179,7 +179,8 @@ def new_run(cfg: DictConfig) -> tuple[Path, DictConfig]:
         names = {k: v for k, v in hydra.runtime.choices.items() if not k.startswith("hydra/")}
         # A group chosen again inside another one (data/source@data.source.sources.first) is not
         # the run's choice of that group.
-        outer = {k: v for k, v in names.items() if "@data.source." not in k}
+        inner = ("@data.source.", "@benchmark.")
+        outer = {k: v for k, v in names.items() if not any(part in k for part in inner)}
         choices = {k.split("@")[0]: v for k, v in outer.items()}
         with open_dict(cfg):
             cfg.choices = choices
