@@ -80,6 +80,15 @@ def test_nothing_usable_is_said_so(folder: Path) -> None:
         run(folder, rows, "data.on_bad_record=skip", "data.max_length=100")
 
 
+def test_ties_alone_are_no_test(folder: Path) -> None:
+    """Before training, not after it."""
+    ties = [{**row, "human_ranking": [0, 0]} for row in text_rows(10)]
+    path = write_jsonl(folder / "ties.jsonl", ties)
+    with pytest.raises(UserError, match="has no pair to judge"):
+        run(folder, text_rows(40), f"data.source.test_path={path}")
+    assert not (folder / "checkpoints").exists()
+
+
 def test_a_batch_of_which_nothing_is_left_suits_every_loss(folder: Path) -> None:
     rows = long(text_rows(24), 1, 5, 9, 13, 17)
     overrides = ("loss=plackett_luce", "data.batch_size=1", "trainer.max_steps=20")

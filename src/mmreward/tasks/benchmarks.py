@@ -24,7 +24,8 @@ def sets_to_score(
 
     run: the run's configuration; own: its data
 
-    Raises UserError for an empty list, a set without a usable row and two sets of one name.
+    Raises UserError for an empty list, a set without a usable row or pair and two sets of one
+    name.
     """
     if not nodes:
         raise UserError("benchmark=[] leaves nothing to score; name at least one, or preference")
@@ -37,6 +38,11 @@ def sets_to_score(
             found = replace(found, validation=encodable(found.validation, encoder)[0])
         if not found.records:
             raise UserError(_nothing(f"benchmark.{name}", found))
+        if not any(record.pairs for record in found.records):
+            raise UserError(
+                f"{found.name} has no pair to judge: the answers of all its "
+                f"{len(found.records):,} records tie"
+            )
         if found.name in (other.name for other in sets):
             raise UserError(
                 f"two of benchmark=[{', '.join(nodes)}] are sets called {found.name}; leave one out"
