@@ -46,6 +46,7 @@ from mmreward.tasks.assemble import (
 from mmreward.tasks.benchmarks import sets_to_score
 from mmreward.tasks.evaluate import check_evaluation, evaluate_model, tell_sets
 from mmreward.throughput import Throughput
+from mmreward.tracking import SWEEP
 
 # Records of each split that are looked at before training; task=audit looks at more.
 AUDITED = 1000
@@ -334,7 +335,9 @@ def run_tags(collate: Collate) -> dict[str, str]:
         commit = subprocess.run(command, capture_output=True, text=True, cwd=ROOT).stdout.strip()
     except OSError:  # a machine without git
         commit = ""
+    sweep = {"sweep": name} if (name := os.environ.get(SWEEP)) else {}
     return {
+        **sweep,
         "layout": collate.layout,
         "host": socket.gethostname(),
         "commit": commit or "unknown",
