@@ -3,6 +3,7 @@
 python run.py                                   train the default and evaluate it
 python run.py model=base loss=bradley_terry     choose; --help lists every option
 python run.py task=evaluate run=outputs/…       score a run again
+python run.py -m model=base,enhanced seed=0,1   a sweep: every combination, then compared
 """
 
 import os

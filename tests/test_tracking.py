@@ -81,6 +81,28 @@ def test_a_run_holds_its_parameters_curves_metrics_and_artifacts(folder: Path) -
     assert f"make ui MLFLOW_URI=sqlite:///{folder.parent}/mlflow.db" in link
 
 
+def test_a_summary_is_a_finished_run_of_its_own(folder: Path) -> None:
+    (folder / "comparison.md").write_text("# Comparison\n")
+    paths = [folder / "comparison.md", folder / "absent.png"]
+    line = tracking(folder).summary("comparison", {"base/accuracy": 0.9}, {"sweep": "s1"}, paths)
+    client, run = only_run(folder)
+    assert run.info.status == "FINISHED" and run.info.run_name == "comparison"
+    assert run.data.metrics == {"base/accuracy": 0.9}
+    assert run.data.tags["sweep"] == "s1"
+    assert [f.path for f in client.list_artifacts(run.info.run_id)] == ["comparison.md"]
+    assert line is not None and "make ui" in line
+    assert NoTracking().summary("comparison", {}, {}, paths) is None
+
+
+def test_a_summary_never_raises_for_its_store(
+    folder: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    (folder.parent / "mlflow.db").write_text("not a database")
+    assert tracking(folder).summary("comparison", {}, {}, []) is None
+    (warning,) = [r.getMessage() for r in caplog.records if r.levelno >= logging.WARNING]
+    assert "comparison is not (all) in the store" in warning
+
+
 def test_a_failed_run_ends_as_failed_and_keeps_its_curves(folder: Path) -> None:
     tracker = tracking(folder)
     start(tracker, folder)

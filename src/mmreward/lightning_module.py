@@ -156,12 +156,14 @@ class RewardModule(pl.LightningModule):
         state = {plain_name(n): t for n, t in checkpoint["state_dict"].items()}
         checkpoint["state_dict"] = {n: t for n, t in state.items() if n in trained | buffers}
         checkpoint["config"] = self.config
+        checkpoint["validated_at"] = self.validated_at
         checkpoint["rng"] = {"cpu": torch.get_rng_state()}
         if torch.cuda.is_available():
             checkpoint["rng"]["cuda"] = torch.cuda.get_rng_state()
 
     def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
         self._rng = checkpoint.get("rng")
+        self.validated_at = checkpoint.get("validated_at", -1)
         names = {plain_name(n) for n, p in self.named_parameters() if p.requires_grad}
         missing = sorted(names - set(checkpoint["state_dict"]))
         if missing:

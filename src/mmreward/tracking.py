@@ -32,6 +32,9 @@ Status = Literal["FINISHED", "FAILED"]
 
 RUN_ID_FILE = "mlflow_run_id"
 
+# Set by a launcher in each job's process: the sweep's name, by which its runs are found together.
+SWEEP = "MMREWARD_SWEEP"
+
 _ENVIRONMENT = {
     "MLFLOW_DISABLE_TELEMETRY": "true",
     "MLFLOW_SUPPRESS_PRINTING_URL_TO_STDOUT": "true",  # `finish` returns the link
@@ -71,6 +74,19 @@ class Tracking(Protocol):
         Returns a line that says where to look at the run, None where nothing was tracked.
         """
 
+    def summary(
+        self,
+        name: str,
+        metrics: Mapping[str, float],
+        tags: Mapping[str, str],
+        artifacts: Sequence[Path],
+    ) -> str | None:
+        """Logs one finished run of its own, such as a sweep's comparison; needs no `start`.
+
+        tags: `sweep` is the name that the runs compared here carry as well
+        Returns a line that says where to look, None where nothing was tracked.
+        """
+
 
 class NoTracking:
     """`tracking=none`: the run folder alone."""
@@ -90,6 +106,15 @@ class NoTracking:
 
     def finish(
         self, metrics: Mapping[str, float], artifacts: Sequence[Path], status: Status
+    ) -> str | None:
+        return None
+
+    def summary(
+        self,
+        name: str,
+        metrics: Mapping[str, float],
+        tags: Mapping[str, str],
+        artifacts: Sequence[Path],
     ) -> str | None:
         return None
 
@@ -139,7 +164,7 @@ class MLflowTracking:
             client, experiment_id = self._connect()
             self._run_id = self._open_run(client, experiment_id, run_name, run_folder)
             self._client = client
-            self._link = self._where(experiment_id)
+            self._link = self._where(experiment_id, self._run_id)
         if self._client is not None:
             with self._sparing("parameters or configuration are not in the store"):
                 self._describe(self._client, params, tags)
@@ -167,15 +192,29 @@ class MLflowTracking:
         with self._sparing("final metrics are not in the store"):
             write(self._client, self._run_id, points(metrics, step=0))
         with self._sparing("artifacts are not in the store"):
-            for path in artifacts:
-                if path.is_dir():
-                    self._client.log_artifacts(self._run_id, str(path), path.name)
-                elif path.exists():
-                    self._client.log_artifact(self._run_id, str(path))
+            _upload(self._client, self._run_id, artifacts)
         with self._sparing("the run keeps its status RUNNING there"):
             self._client.set_terminated(self._run_id, status)
         self._client = None
         return self._link
+
+    def summary(
+        self,
+        name: str,
+        metrics: Mapping[str, float],
+        tags: Mapping[str, str],
+        artifacts: Sequence[Path],
+    ) -> str | None:
+        from mmreward.mlflow_logger import points, write
+
+        with self._sparing(f"{name} is not (all) in the store"):
+            client, experiment_id = self._connect()
+            run_id = client.create_run(experiment_id, run_name=name, tags=dict(tags)).info.run_id
+            write(client, run_id, points(metrics, step=0))
+            _upload(client, run_id, artifacts)
+            client.set_terminated(run_id, "FINISHED")
+            return self._where(experiment_id, run_id)
+        return None
 
     @contextmanager
     def _sparing(self, consequence: str) -> Iterator[None]:
@@ -244,13 +283,22 @@ class MLflowTracking:
         for begin in range(0, len(new), 100):  # MLflow's limit for one request
             client.log_batch(self._run_id, params=new[begin : begin + 100])
 
-    def _where(self, experiment_id: str) -> str:
-        page = f"#/experiments/{experiment_id}/runs/{self._run_id}"
+    def _where(self, experiment_id: str, run_id: str) -> str:
+        page = f"#/experiments/{experiment_id}/runs/{run_id}"
         uri = _without_password(self._uri)
         if uri.startswith("http"):
             return f"{uri.rstrip('/')}/{page}"
         store = "" if self._uri == _sqlite(Path("outputs").resolve()) else f" MLFLOW_URI={uri}"
         return f"make ui{store}, then http://127.0.0.1:5000/{page}"
+
+
+def _upload(client: MlflowClient, run_id: str, paths: Sequence[Path]) -> None:
+    """Files, and folders under their names; a failed run lacks some, and those are left out."""
+    for path in paths:
+        if path.is_dir():
+            client.log_artifacts(run_id, str(path), path.name)
+        elif path.exists():
+            client.log_artifact(run_id, str(path))
 
 
 def _sqlite(root: Path) -> str:

@@ -200,7 +200,7 @@ def test_runs_that_differ_in_the_seed_alone_are_one_variant(tmp_path):
     assert comparison["runs"][5]["training"] == {"seconds": 61.5}
     runs = comparison["benchmarks"]["b"]["runs"]
     (first, one), (_, two) = comparison["benchmarks"]["b"]["variants"].items()
-    assert first == read[0].name and one["difference"] is None
+    assert first == "base lr=0.001" and one["difference"] is None
     assert one["runs"] == [r.name for r in read[:3]]
     accuracies = [runs[name]["metrics"]["accuracy"] for name in one["runs"]]
     assert one["accuracy"] == pytest.approx(np.mean(accuracies))

@@ -23,6 +23,7 @@ from mmreward.lightning_module import RewardModule
 from mmreward.tasks.assemble import data_source, fresh_model, make_collate
 from mmreward.tasks.evaluate import evaluate
 from mmreward.tasks.train import resume_run, train
+from mmreward.tracking import SWEEP
 
 # Eight batches an epoch, a validation every four; a model of 60,000 parameters.
 SMALL = (
@@ -215,6 +216,38 @@ def test_a_resumed_run_equals_an_uninterrupted_one(
     last, expected = checkpoint(broken), checkpoint(tmp_path / "whole")
     assert equal(last["state_dict"], expected["state_dict"])
     assert equal(resumed, whole)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("ended_in", ["step 2", "step 9", "evaluation"])
+def test_a_job_of_a_sweep_goes_on_by_itself(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, ended_in: str
+) -> None:
+    """Before its first checkpoint, after one, after training: the same command again gives what
+    it would have given."""
+    whole = run(tmp_path / "whole", monkeypatch=monkeypatch)
+    monkeypatch.setenv(SWEEP, "sweep")
+    step = RewardModule.training_step
+    with monkeypatch.context() as patch:
+
+        def dies(self: RewardModule, batch: Any, batch_idx: int) -> Any:
+            if ended_in == f"step {self.global_step + 1}":
+                raise RuntimeError("killed")
+            return step(self, batch, batch_idx)
+
+        def killed(*_: Any, **__: Any) -> Any:
+            raise RuntimeError("killed")
+
+        patch.setattr(RewardModule, "training_step", dies)
+        if ended_in == "evaluation":
+            patch.setattr("mmreward.tasks.train.evaluate_model", killed)
+        with pytest.raises(RuntimeError, match="killed"):
+            run(tmp_path / "job", monkeypatch=monkeypatch)
+    assert equal(run(tmp_path / "job", monkeypatch=monkeypatch), whole)
+    scores = [(tmp_path / name / "scores.jsonl").read_text() for name in ("whole", "job")]
+    assert scores[0] == scores[1]
+    steps = [row["step"] for row in map(json.loads, (tmp_path / "job/curves.jsonl").open())]
+    assert steps[-1] == 12 and (steps.count(1) == 2) == (ended_in == "step 2")
 
 
 def test_the_seed_decides_everything(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -11,8 +11,7 @@ runs               {run: the numbers below}, in the order given; the first one i
   strict_ci95      of the accuracy that counts equal scores as wrong
   difference       this run minus the first, see mmreward.evaluation.differences; null for the
                    first itself
-variants           {name: the runs that differ in the seed alone, see mmreward.evaluation.seeds};
-                   `difference` from the first variant
+variants           runs that differ in the seed alone, see mmreward.evaluation.variants
 """
 
 from __future__ import annotations
@@ -29,7 +28,7 @@ from mmreward.evaluation.differences import adjust, difference
 from mmreward.evaluation.metrics import accuracy, correctness, set_metrics
 from mmreward.evaluation.pairs import MODEL, PairTable, judged_sets, validation_of
 from mmreward.evaluation.runs import Run
-from mmreward.evaluation.seeds import seed_difference, seed_spread
+from mmreward.evaluation.variants import variants
 
 Key = tuple[Hashable, ...]
 
@@ -176,7 +175,7 @@ def _compare_set(runs: Sequence[Run], common: CommonSet) -> dict[str, Any]:
         "left_out": {name: len(common.own[name].pairs) - metrics["n"] for name in common.tables},
         "missing": [run.name for run in runs if run.name not in common.tables],
         "runs": rows,
-        "variants": _variants(runs, common),
+        "variants": variants(runs, common.tables),
     }
 
 
@@ -191,27 +190,3 @@ def _run_numbers(table: PairTable, own: PairTable, validation: PairTable | None)
         },
         "strict_ci95": accuracy((margins > 0).astype(float), clusters)["accuracy_ci95"],
     }
-
-
-def _variants(runs: Sequence[Run], common: CommonSet) -> dict[str, Any]:
-    """Numbers over seeds, where at least one variant has several."""
-    groups: dict[str, list[str]] = {}
-    for run in runs:
-        if run.variant is not None and run.name in common.tables:
-            groups.setdefault(run.variant, []).append(run.name)
-    if all(len(names) < 2 for names in groups.values()):
-        return {}
-    clusters = next(iter(common.tables.values())).pairs["cluster"].to_numpy()
-    right = {
-        names[0]: np.stack([correctness(common.tables[n].margins[MODEL].to_numpy()) for n in names])
-        for names in groups.values()
-    }
-    first, *_ = right.values()
-    found: dict[str, Any] = {}
-    for names, matrix in zip(groups.values(), right.values(), strict=True):
-        found[names[0]] = {
-            "runs": names,
-            **(seed_spread(matrix, clusters) if len(matrix) > 1 else {}),
-            "difference": None if matrix is first else seed_difference(first, matrix, clusters),
-        }
-    return found

@@ -106,7 +106,7 @@ def _section(
         figure = plots.categories_figure(name, comparison)
         yield from ("### Categories", "", *category_table(runs))
         yield from (save_figure(folder, f"{name} categories", figure), "")
-    if comparison["variants"]:
+    if any(row["seeds"] > 1 for row in comparison["variants"].values()):
         yield from ("### Over seeds", "", *seed_table(comparison["variants"]))
     if any("image_gain" in row["metrics"] for row in runs.values()):
         yield from ("### What the images contribute", "", *image_gain_table(runs))

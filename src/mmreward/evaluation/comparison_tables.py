@@ -115,29 +115,33 @@ def category_table(runs: Runs) -> Iterator[str]:
 
 def seed_table(variants: Mapping[str, Mapping[str, Any]]) -> Iterator[str]:
     rows = []
-    for row in variants.values():
+    for name, row in variants.items():
         difference = row["difference"] or {}
-        several = "accuracy" in row
+        several = row["seeds"] > 1
         rows.append((
-            ", ".join(row["runs"]),
-            percent(row["accuracy"]) if several else "",
-            span(row["over_pairs_ci95"]) if several else "",
+            name,
+            str(row["seeds"]),
+            percent(row["accuracy"]),
+            span(row["over_pairs_ci95"]),
             span(row["over_seeds_ci95"]) if several else "",
             f"{100 * row['sd']:.1f}" if several else "",
             f"{100 * row['noise']:.1f}" if several else "",
             points(difference["difference"]) if difference else "",
             points_span(difference["over_pairs_ci95"]) if difference else "",
             points_span(difference["over_seeds_ci95"]) if difference else "",
+            p_value(difference["p"]) if difference else "",
+            p_value(difference["p_holm"]) if difference else "",
         ))  # fmt: skip
     yield from markdown_table(
-        ("seeds of one configuration", "mean", "over pairs", "over seeds", "sd of seeds",
-         "by chance", "minus the first", "over pairs", "over seeds"), rows
+        ("variant", "seeds", "mean", "over pairs", "over seeds", "sd of seeds",
+         "by chance", "minus the first", "over pairs", "over seeds", "p", "Holm"), rows
     )  # fmt: skip
     yield (
         "95 % intervals, two kinds: *over pairs*, if other pairs of the same kind had been asked "
         "with these seeds; *over seeds*, if other seeds had been asked these pairs. *By chance* is "
         "the deviation (points) that seeds of equal skill would show, because each errs on other "
-        "pairs."
+        "pairs. p is over pairs, two-sided, Holm's correction for the number of variants held "
+        "against the first."
     )
     yield ""
 

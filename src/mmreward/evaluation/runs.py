@@ -41,7 +41,8 @@ class Run:
     name:     short, unlike that of any other run of the comparison
     sets:     the pairs of every benchmark it was scored on
     training: what its training cost, as in metrics.json; empty for a score table alone
-    variant:  the same text for runs that differ in nothing but the seed; None without config.yaml
+    variant:  the same short name for runs that differ in nothing but the seed; None without
+              config.yaml
     """
 
     name: str
@@ -68,14 +69,14 @@ def read_runs(runs: Sequence[str | Path], tables: Sequence[str | Path] = ()) -> 
     ((twice, count),) = Counter(folder.resolve() for folder in folders).most_common(1)
     if count > 1:
         raise UserError(f"{twice} is named twice; a run cannot be compared with itself")
-    names = _names(folders, configs)
+    names, variants = _names(folders, configs), _variants(configs)
     return [
         Run(
             name=name,
             folder=folder,
             sets=pair_tables(read_table(folder)),
             training=_training(folder),
-            variant=_variant(configs[folder]) if folder in configs else None,
+            variant=variants.get(folder),
         )
         for name, folder in zip(names, folders, strict=True)
     ]
@@ -97,7 +98,17 @@ def _training(folder: Path) -> dict[str, Any]:
     return training
 
 
-def _variant(config: DictConfig) -> str:
+def _variants(configs: Mapping[Path, DictConfig]) -> dict[Path, str]:
+    """The variant of each configured run."""
+    same = {folder: _but_seed(config) for folder, config in configs.items()}
+    first: dict[str, Path] = {}
+    for folder, kept in same.items():
+        first.setdefault(kept, folder)
+    names = dict(zip(first, _names(list(first.values()), configs, seeds=False), strict=True))
+    return {folder: names[kept] for folder, kept in same.items()}
+
+
+def _but_seed(config: DictConfig) -> str:
     kept = {name: value for name, value in _plain(config).items() if name not in _NO_VARIANT}
     return json.dumps(kept, sort_keys=True, default=str)
 
@@ -108,13 +119,20 @@ def _plain(config: DictConfig) -> dict[str, Any]:
     return {str(name): value for name, value in plain.items()}
 
 
-def _names(folders: Sequence[Path], configs: Mapping[Path, DictConfig]) -> list[str]:
-    """enhanced s0, or the folder's name; runs that share it add what tells them apart."""
-    losses = {_choice(config, "loss") for config in configs.values()}
+def _names(
+    folders: Sequence[Path], configs: Mapping[Path, DictConfig], seeds: bool = True
+) -> list[str]:
+    """enhanced s0 (`seeds`) or enhanced, or the folder's name; runs that share it add what tells
+    them apart."""
+    losses: dict[str, set[str]] = {}
+    for config in configs.values():
+        losses.setdefault(_choice(config, "model"), set()).add(_choice(config, "loss"))
     base = {folder: folder.resolve().name for folder in folders}
     for folder, config in configs.items():
-        loss = f"+{_choice(config, 'loss')}" if len(losses) > 1 else ""
-        base[folder] = f"{_choice(config, 'model')}{loss} s{config.get('seed')}"
+        model = _choice(config, "model")  # which brings its loss
+        loss = f"+{_choice(config, 'loss')}" if len(losses[model]) > 1 else ""
+        seed = f" s{config.get('seed')}" if seeds else ""
+        base[folder] = f"{model}{loss}{seed}"
     names = []
     for folder in folders:
         alike = [other for other in folders if base[other] == base[folder]]

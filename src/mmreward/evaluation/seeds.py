@@ -8,6 +8,9 @@ over seeds   other seeds, these pairs: t interval of a_1 … a_S (S - 1 degrees 
 noise        standard deviation between seeds that arises although no seed is better than another,
              because each errs on other pairs: the residuals' share of it (two-way analysis of
              variance, Cochran 1977 for clusters). Seeds differ truly by what `sd` has beyond it.
+p            of a difference, over pairs: if the models were alike, the sum over a cluster of the
+             pairs' differences (each the mean over seeds) would be as likely with either sign;
+             flips are sampled
 
 Reporting both is what Bouthillier et al. 2021 (arXiv:2103.03098) ask for.
 """
@@ -21,6 +24,7 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy import stats
 
+from mmreward.evaluation.paired import macro_sign_flip
 from mmreward.evaluation.statistics import (
     CONFIDENCE,
     Interval,
@@ -51,10 +55,11 @@ def seed_spread(right: Matrix, clusters: NDArray[Any]) -> dict[str, Any]:
 
 def seed_difference(first: Matrix, second: Matrix, clusters: NDArray[Any]) -> dict[str, Any]:
     """Second minus first, for (S, n) and (R, n) of S and R seeds on the same pairs: the mean, the
-    interval over pairs (paired) and over seeds (Welch 1947;
-    None with one seed of either, or where no seed differs)."""
+    interval over pairs (paired) and over seeds (Welch 1947; None with one seed of either, or
+    where no seed differs), and p."""
     a, b = first.mean(axis=1), second.mean(axis=1)
-    over_pairs = mean_interval(second.mean(axis=0) - first.mean(axis=0), clusters)
+    differences = second.mean(axis=0) - first.mean(axis=0)
+    over_pairs = mean_interval(differences, clusters)
     over_seeds = None
     if min(len(a), len(b)) > 1 and np.ptp(a) + np.ptp(b) > 0:
         test = stats.ttest_ind(b, a, equal_var=False)
@@ -64,6 +69,8 @@ def seed_difference(first: Matrix, second: Matrix, clusters: NDArray[Any]) -> di
         "difference": float(b.mean() - a.mean()),
         "over_pairs_ci95": None if over_pairs is None else list(over_pairs),
         "over_seeds_ci95": over_seeds,
+        # One category: the plain mean.
+        "p": macro_sign_flip(differences, np.zeros(len(differences)), clusters),
     }
 
 

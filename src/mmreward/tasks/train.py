@@ -46,9 +46,11 @@ from mmreward.tasks.assemble import (
 from mmreward.tasks.benchmarks import sets_to_score
 from mmreward.tasks.evaluate import check_evaluation, evaluate_model, tell_sets
 from mmreward.throughput import Throughput
+from mmreward.tracking import SWEEP
 
 # Records of each split that are looked at before training; task=audit looks at more.
 AUDITED = 1000
+LAST = "checkpoints/last.ckpt"
 # What a resumed run may change on its command line: how long and where it trains, not what.
 RESUMABLE = ("resume", "task", "trainer", "early_stopping", "checkpoint", "tracking", "hydra")
 
@@ -108,9 +110,8 @@ def train(cfg: DictConfig) -> float | None:
             cfg.data.num_workers,
             cfg.seed,
         )
-        last = folder / "checkpoints" / "last.ckpt"
         try:
-            start = str(last) if cfg.resume else None
+            start = str(folder / LAST) if cfg.resume else None
             trainer.fit(module, data, ckpt_path=start, weights_only=True)
         except MisconfigurationException as error:
             raise UserError(f"training cannot start: {error}") from error
@@ -167,7 +168,8 @@ def train(cfg: DictConfig) -> float | None:
 
 
 def new_run(cfg: DictConfig) -> tuple[Path, DictConfig]:
-    """Claims a fresh run folder and writes config.yaml into it.
+    """Claims a fresh run folder and writes config.yaml into it. The folder of a sweep's job may
+    hold an earlier try of the same job: that is continued, or begun again if it has no checkpoint.
 
     Raises UserError if a run lives there already (`hydra.run.dir=` given twice).
     """
@@ -184,10 +186,16 @@ def new_run(cfg: DictConfig) -> tuple[Path, DictConfig]:
         choices = {k.split("@")[0]: v for k, v in outer.items()}
         with open_dict(cfg):
             cfg.choices = choices
+    # The launcher gives no two jobs one folder, and a finished job is not started again.
+    of_sweep = SWEEP in os.environ
+    if of_sweep and (folder / LAST).is_file():
+        with open_dict(cfg):
+            cfg.resume = str(folder)
+        return resume_run(cfg, [])
     # Rank zero claims the folder; the ranks it starts come to the same one.
     if os.environ.get("LOCAL_RANK", "0") == "0":
         try:
-            (folder / "config.yaml").touch(exist_ok=False)
+            (folder / "config.yaml").touch(exist_ok=of_sweep)
         except FileExistsError:
             raise UserError(
                 f"{folder} already holds a run; continue it with resume={folder} or choose "
@@ -204,7 +212,7 @@ def resume_run(cfg: DictConfig, overrides: list[str]) -> tuple[Path, DictConfig]
     or other data than the run has.
     """
     folder, saved = load_run_config(cfg.resume)
-    if not (folder / "checkpoints" / "last.ckpt").is_file():
+    if not (folder / LAST).is_file():
         raise UserError(
             f"resume={cfg.resume} has no checkpoints/last.ckpt to continue from; start anew"
         )
@@ -334,7 +342,9 @@ def run_tags(collate: Collate) -> dict[str, str]:
         commit = subprocess.run(command, capture_output=True, text=True, cwd=ROOT).stdout.strip()
     except OSError:  # a machine without git
         commit = ""
+    sweep = {"sweep": name} if (name := os.environ.get(SWEEP)) else {}
     return {
+        **sweep,
         "layout": collate.layout,
         "host": socket.gethostname(),
         "commit": commit or "unknown",

@@ -1,0 +1,136 @@
+"""Which job runs where: a job keeps the folder it has, a new one gets a free number."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Sequence
+from itertools import count
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import cloudpickle
+from hydra._internal.utils import get_args_parser
+from hydra.core.hydra_config import HydraConfig
+from hydra.core.override_parser.types import Quote, QuotedString
+from hydra.core.singleton import Singleton
+from hydra.types import RunMode
+from omegaconf import DictConfig, OmegaConf, open_dict, read_write
+
+from hydra_plugins.mmreward_process._folder import known_jobs
+from hydra_plugins.mmreward_process._job import Job
+from mmreward.errors import UserError
+
+if TYPE_CHECKING:
+    from hydra_plugins.mmreward_process.process_launcher import ProcessLauncher
+
+
+def plan(
+    launcher: ProcessLauncher, job_overrides: Sequence[Sequence[str]], first: int, sweep: Path
+) -> tuple[list[Job], list[DictConfig]]:
+    """The jobs, finished ones marked, and their configurations.
+
+    A job whose overrides ran in this sweep folder before goes where they ran. No other folder with
+    something in it is used, so nothing of an earlier sweep is lost.
+    """
+    known = known_jobs(sweep)
+    taken: set[Path] = set()
+    jobs, configs = [], []
+    loader = launcher.hydra_context.config_loader
+    singletons = Singleton.get_state()
+    for number, given in enumerate(job_overrides, first):
+        overrides = list(given)
+        config = loader.load_sweep_config(launcher.config, overrides)
+        before = known.pop(tuple(overrides), None)  # given twice, it runs twice
+        if before:
+            number, folder = before
+            _number(config, number)
+        else:
+            number, folder = _free(config, number, sweep, taken)
+        taken.add(folder)
+        argv = _command_line(config, overrides, number, folder)
+        _make_single_run(config, folder)
+        content = cloudpickle.dumps({
+            "hydra_context": launcher.hydra_context,
+            "task_function": launcher.task_function,
+            "config": config,
+            "singletons": singletons,
+        })  # fmt: skip
+        job = Job(number, overrides, folder, argv, content)
+        job.skip_if_finished()
+        jobs.append(job)
+        configs.append(config)
+    return jobs, configs
+
+
+def label(jobs: Sequence[Job]) -> list[str]:
+    """Labels the jobs with the overrides that not all of them have; returns the others."""
+    common = [o for o in jobs[0].overrides if all(o in job.overrides for job in jobs)]
+    if all(job.overrides == jobs[0].overrides for job in jobs):
+        common = []  # nothing varies, then all of them say what the job is
+    for job in jobs:
+        job.label = " ".join(o for o in job.overrides if o not in common)
+    return common
+
+
+def _free(config: DictConfig, number: int, sweep: Path, taken: set[Path]) -> tuple[int, Path]:
+    """The first number from `number` on whose folder nothing lies in."""
+    tried = set()
+    for candidate in count(number):
+        _number(config, candidate)
+        folder = _folder(config, sweep)
+        if folder not in taken and not (folder.is_dir() and any(folder.iterdir())):
+            return candidate, folder
+        if folder in tried:
+            raise UserError(
+                f"{folder} belongs to another job; give another hydra.sweep.dir, or a "
+                "hydra.sweep.subdir that differs from job to job"
+            )
+        tried.add(folder)
+    raise AssertionError
+
+
+def _number(config: DictConfig, number: int) -> None:
+    with read_write(config.hydra), open_dict(config.hydra):
+        config.hydra.job.num = number
+        config.hydra.job.id = str(number)
+
+
+def _folder(config: DictConfig, sweep: Path) -> Path:
+    """`hydra.sweep.subdir` may ask for anything of the job's own configuration."""
+    hydra = HydraConfig.instance()
+    before = hydra.cfg
+    try:
+        hydra.set_config(config)
+        return sweep / str(OmegaConf.select(config, "hydra.sweep.subdir"))
+    finally:
+        hydra.cfg = before
+
+
+def _make_single_run(config: DictConfig, folder: Path) -> None:
+    """What the job sees is a run of its own in its folder. A trainer that starts more ranks tells
+    them the folder by `hydra.run.dir`."""
+    with read_write(config.hydra), open_dict(config.hydra):
+        config.hydra.mode = RunMode.RUN
+        config.hydra.run.dir = str(folder)
+
+
+def _command_line(
+    config: DictConfig, overrides: Sequence[str], number: int, folder: Path
+) -> list[str]:
+    """The command line of the job without the sweep."""
+    given = get_args_parser().parse_args(sys.argv[1:])
+    options = [
+        f"--{name.replace('_', '-')}={value}"
+        for name in ("config_path", "config_name", "config_dir")
+        if (value := getattr(given, name)) is not None
+    ]
+    return [
+        sys.argv[0],
+        *options,
+        *config.hydra.overrides.hydra,
+        *overrides,
+        "hydra.mode=RUN",
+        f"hydra.job.num={number}",
+        f"hydra.job.id='{number}'",
+        f"hydra.run.dir={QuotedString(str(folder), Quote.single).with_quotes()}",
+    ]

@@ -1,0 +1,74 @@
+"""What the screen shows of a sweep: a line when a job starts and ends, a table at the end."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from textwrap import shorten
+from typing import Any
+
+from rich.console import Console
+from rich.status import Status
+from rich.table import Table
+
+from hydra_plugins.mmreward_process._job import Job
+
+
+class Screen:
+    """Prints plain lines, which a log of the sweep can hold as well."""
+
+    def __init__(self, jobs: Sequence[Job], folder: Path) -> None:
+        self._console = Console(soft_wrap=True, highlight=False, markup=False)
+        self._folder = folder
+        self._wide = max((len(job.label) for job in jobs), default=0)
+
+    def say(self, text: str) -> None:
+        self._console.print(text)
+
+    def status(self, text: str) -> Status:
+        """Shows `text` while it lasts, on a terminal only."""
+        return self._console.status(text)
+
+    def plan(self, jobs: Sequence[Job], n_jobs: int, common: Sequence[str]) -> None:
+        waiting = [job for job in jobs if job.status == "waiting"]
+        at_a_time = f", {n_jobs} at a time" if n_jobs > 1 else ""
+        done = len(jobs) - len(waiting)
+        skipped = f"; {done} of {len(jobs)} are done already" if done else ""
+        self.say(f"sweep of {len(jobs)} jobs{at_a_time} in {self._folder}{skipped}")
+        if common:
+            self.say(f"all with {' '.join(common)}")
+
+    def started(self, job: Job, gpus: str) -> None:
+        where = f"  on GPU {gpus}" if gpus else ""
+        self._line(job, "starts", where)
+
+    def ended(self, job: Job) -> None:
+        if job.failed:
+            self._line(job, "FAILED", f"  {shorten(job.reason, 200)}; see {job.log}")
+        else:
+            self._line(job, "done", f"  {accuracy(job.returned)}  {job.seconds:,.0f} s")
+
+    def _line(self, job: Job, what: str, more: str) -> None:
+        self.say(f"job {job.number:<3} {what:<6}  {job.label:<{self._wide}}{more}".rstrip())
+
+    def table(self, jobs: Sequence[Job]) -> None:
+        table = Table(title=f"jobs of {self._folder}", title_justify="left")
+        table.add_column("job", justify="right")
+        table.add_column("overrides", overflow="fold")
+        table.add_column("status", overflow="fold")
+        table.add_column("accuracy", justify="right", no_wrap=True)
+        table.add_column("seconds", justify="right", no_wrap=True)
+        table.add_column("log", overflow="fold")
+        for job in jobs:
+            reason = shorten(job.reason, 60, placeholder=" …")
+            status = f"{job.status}: {reason}" if reason else job.status
+            seconds = "" if job.seconds is None else f"{job.seconds:,.0f}"
+            log = job.log.relative_to(self._folder)
+            cells = (str(job.number), job.label, status, accuracy(job.returned), seconds, str(log))
+            table.add_row(*cells, style="bold red" if job.failed else None)
+        self._console.print(table, soft_wrap=False)
+
+
+def accuracy(returned: Any) -> str:
+    """What a task returned, which is its accuracy if it is a number."""
+    return f"{100 * returned:.1f} %" if isinstance(returned, float) else ""

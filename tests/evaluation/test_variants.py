@@ -1,0 +1,180 @@
+"""Variants over seeds: the numbers of the table at the end of a sweep."""
+
+import math
+
+import numpy as np
+import pytest
+from rich.console import Console
+from sweeps import draws, records, run
+
+from mmreward.evaluation.comparison import common_sets, compare
+from mmreward.evaluation.paired import holm, sign_flip
+from mmreward.evaluation.runs import read_runs
+from mmreward.evaluation.statistics import mean_interval
+from mmreward.evaluation.variants_plot import variants_figure
+from mmreward.evaluation.variants_report import summary_metrics, variants_tables, write_variants
+from mmreward.evaluation.variants_wording import headline
+
+N = 120
+VARIANTS = ("base", "enhanced", "contrastive")
+
+
+@pytest.fixture(scope="module")
+def outcomes():
+    return draws(N, (0.6, 0.62, 0.45), seeds=3)
+
+
+@pytest.fixture(scope="module")
+def comparison(tmp_path_factory, outcomes):
+    """Three variants with three seeds each, in groups of two; base is right by one half blind."""
+    folder = tmp_path_factory.mktemp("sweep")
+    asked = records(N, per_group=2)
+    for place, (model, seeds) in enumerate(zip(VARIANTS, outcomes, strict=True)):
+        for seed, right in enumerate(seeds):
+            run(
+                folder / str(3 * place + seed),
+                asked,
+                right,
+                model,
+                seed,
+                blind=np.full(N, 0.5),
+                seconds=10.0 * place + seed,
+                peak_memory_mb=500.0 + seed,
+            )
+    read = read_runs([folder])
+    return compare(read, common_sets(read))
+
+
+def test_numbers_by_hand(comparison, outcomes):
+    found = comparison["benchmarks"]["digits"]["variants"]
+    assert list(found) == list(VARIANTS)
+    groups = np.arange(N) // 2
+    matrices = [np.stack(seeds) for seeds in outcomes]
+    for (name, row), right in zip(found.items(), matrices, strict=True):
+        assert row["runs"] == [f"{name} s{seed}" for seed in range(3)] and row["seeds"] == 3
+        assert row["accuracy"] == pytest.approx(right.mean())
+        assert row["sd"] == pytest.approx(right.mean(axis=1).std(ddof=1))
+        expected = mean_interval(right.mean(axis=0), groups)
+        assert row["over_pairs_ci95"] == pytest.approx(list(expected))
+        gain = right.mean(axis=0) - 0.5
+        assert row["image_gain"]["difference"] == pytest.approx(gain.mean())
+        assert row["image_gain"]["ci95"] == pytest.approx(list(mean_interval(gain, groups)))
+    assert found["base"]["difference"] is None
+    for place, name in ((1, "enhanced"), (2, "contrastive")):
+        difference = found[name]["difference"]
+        paired = matrices[place].mean(axis=0) - matrices[0].mean(axis=0)
+        assert difference["difference"] == pytest.approx(paired.mean())
+        expected = mean_interval(paired, groups)
+        assert difference["over_pairs_ci95"] == pytest.approx(list(expected))
+        # Differences are multiples of a third: tripled, the exact test takes them. A p is sampled
+        # with a standard error of sqrt(p (1 - p) / 100,000).
+        exact = sign_flip(3 * paired, groups)
+        error = math.sqrt(exact * (1 - exact) / 100_000)
+        assert difference["p"] == pytest.approx(exact, abs=4 * error + 2e-5)
+    ps = [found[name]["difference"]["p"] for name in VARIANTS[1:]]
+    adjusted = [found[name]["difference"]["p_holm"] for name in VARIANTS[1:]]
+    assert adjusted == pytest.approx(holm(ps))
+    assert found["enhanced"]["seconds"] == 11.0 and found["enhanced"]["peak_memory_mb"] == 502.0
+
+
+def test_a_variant_that_is_the_first_again_does_not_differ(tmp_path, outcomes):
+    for place, model in enumerate(("base", "twin")):
+        for seed, right in enumerate(outcomes[0]):
+            run(tmp_path / str(3 * place + seed), records(N), right, model, seed)
+    read = read_runs([tmp_path])
+    twin = compare(read, common_sets(read))["benchmarks"]["digits"]["variants"]["twin"]
+    assert twin["difference"]["difference"] == 0 and twin["difference"]["p"] == 1
+    assert twin["image_gain"] is None and twin["seconds"] is None
+
+
+@pytest.mark.slow
+def test_the_rate_of_false_findings_is_the_level():
+    """Models alike in skill, three seeds each, pairs in groups: p below 5 % in 5 % of the cases."""
+    from mmreward.evaluation.seeds import seed_difference
+
+    rng = np.random.default_rng(0)
+    groups = np.arange(60) // 2
+    below = 0
+    for _ in range(400):
+        easy = rng.normal(0.6, 0.2, 30)[groups]
+        first, second = ((rng.random((3, 60)) < easy).astype(float) for _ in range(2))
+        below += seed_difference(first, second, groups)["p"] <= 0.05
+    assert 8 <= below <= 32  # 20 expected, standard deviation 4.4
+
+
+def test_one_seed_each(tmp_path, outcomes):
+    for place, model in enumerate(VARIANTS):
+        run(tmp_path / str(place), records(N), outcomes[place][0], model)
+    read = read_runs([tmp_path])
+    comparison = compare(read, common_sets(read))
+    found = comparison["benchmarks"]["digits"]
+    for name, row in found["variants"].items():
+        own = found["runs"][f"{name} s0"]
+        assert row["accuracy"] == own["metrics"]["accuracy"]
+        assert row["over_pairs_ci95"] == own["metrics"]["accuracy_ci95"]
+        assert row["seeds"] == 1 and row["sd"] is None
+        if row["difference"]:
+            assert row["difference"]["p"] == pytest.approx(own["difference"]["half"]["p"], abs=0.01)
+    variants_figure(comparison)
+    assert "1 seed each" in headline("digits", found)
+
+
+def test_screen_and_files(tmp_path, comparison):
+    console = Console(width=110)
+    with console.capture() as capture:
+        for table in variants_tables(comparison):
+            console.print(table)
+    screen = capture.get()
+    found = comparison["benchmarks"]["digits"]["variants"]
+    for name, row in found.items():
+        (line,) = [line for line in screen.splitlines() if line.startswith(f"│ {name}")]
+        assert f"{100 * row['accuracy']:.1f} [" in line
+        if row["difference"]:
+            assert f"{100 * row['difference']['difference']:+.1f} [" in line
+    assert "…" not in screen, "nothing is cut off at 110 columns"
+
+    left_out = ["job 9 (model=fusion seed=0): killed by SIGKILL; see 9/console.log"]
+    written = write_variants(tmp_path, comparison, tmp_path / "report.html", left_out)
+    assert [path.name for path in written] == ["comparison.md", "comparison.png"]
+    text = written[0].read_text()
+    assert left_out[0] in text and "3 seeds each" in text and "](report.html)" in text
+    assert text.count("\n| ") == 2 + len(found)
+
+
+def test_metrics_for_a_tracker_are_numbers(comparison):
+    flat = summary_metrics(comparison)
+    row = comparison["benchmarks"]["digits"]["variants"]["contrastive"]
+    assert flat["digits/contrastive/accuracy"] == row["accuracy"]
+    assert flat["digits/contrastive/difference_high"] == row["difference"]["over_pairs_ci95"][1]
+    assert "digits/base/difference" not in flat
+    assert all(isinstance(value, float) for value in flat.values())
+
+
+def variants(*rows):
+    """(p_holm, interval over seeds) of each variant but the first."""
+    found = {"base": {"seeds": 2, "difference": None}}
+    for place, (p, over_seeds) in enumerate(rows):
+        difference = {"difference": -0.1, "p_holm": p, "over_seeds_ci95": over_seeds}
+        found[f"v{place}"] = {"seeds": 2, "difference": difference}
+    return {"variants": found}
+
+
+NO, YES, HERE, ALONE = (0.2, [-0.3, 0.1]), (0.01, [-0.15, -0.05]), (0.01, [-0.3, 0.1]), (0.01, None)
+
+
+@pytest.mark.parametrize(
+    ("rows", "said"),
+    [
+        ((), "base alone"),
+        ((NO,), "v0 is not shown to differ from base"),
+        ((YES,), "v0 is shown to be worse than base"),
+        ((ALONE,), "v0 is shown to be worse than base"),
+        ((HERE,), "v0 differs from base with these seeds, is not shown to in general"),
+        ((NO, NO), "none of 2 variants is shown to differ from base"),
+        ((NO, HERE), "none of 2 variants is shown to differ from base, 1 with these seeds only"),
+        ((NO, YES), "of 2 variants only v1 is shown to be worse than base"),
+        ((YES, YES, NO), "2 of 3 variants are shown to differ from base"),
+    ],
+)
+def test_headlines(rows, said):
+    assert headline("digits", variants(*rows)) == f"digits: {said} (2 seeds each)"

@@ -1,0 +1,128 @@
+"""The end of a sweep: what is compared, what is left out, where it is written."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+from hydra import compose, initialize_config_dir
+from hydra._internal.core_plugins.basic_sweeper import BasicSweeper
+from hydra.core.override_parser.overrides_parser import OverridesParser
+from omegaconf import OmegaConf
+from rich.console import Console
+from sweeps import draws, records, run
+
+from mmreward.config import CONF
+from mmreward.errors import UserError
+from mmreward.evaluation import variants_report
+from mmreward.tasks.sweep import CompareSweep, compare_sweep, finished_runs
+
+N = 40
+
+
+def sweep(folder: Path, *statuses: str, tracking: str | None = None) -> Path:
+    """A sweep folder of base and enhanced, two seeds each, whose jobs ended like this."""
+    jobs = []
+    outcomes = [right for seeds in draws(N, (0.6, 0.7), 2) for right in seeds]
+    for number, status in enumerate(statuses):
+        model, seed = ("base", "enhanced")[number // 2], number % 2
+        path = folder / str(number)
+        if status != "failed":
+            run(path, records(N), outcomes[number], model, seed, np.full(N, 0.5), seconds=3.0)
+        jobs.append({
+            "job": number, "overrides": [f"model={model}", f"seed={seed}"], "folder": str(path),
+            "status": status, "reason": "killed by SIGKILL" if status == "failed" else "",
+            "returned": None, "seconds": 1.0, "log": str(path / "console.log"),
+        })  # fmt: skip
+    folder.mkdir(exist_ok=True)
+    (folder / "sweep.json").write_text(json.dumps({"jobs": jobs}))
+    return folder
+
+
+def ended(folder: Path, capsys: pytest.CaptureFixture[str]) -> str:
+    """What Hydra's call at the end of the sweep prints."""
+    CompareSweep().on_multirun_end(OmegaConf.create({"hydra": {"sweep": {"dir": str(folder)}}}))
+    return capsys.readouterr().out
+
+
+def test_finished_runs_are_compared_and_logged_and_the_others_named(tmp_path, capsys):
+    folder = sweep(tmp_path / "mine", "done", "done before", "done", "failed")
+    screen = ended(folder, capsys)
+    comparison = json.loads((folder / "comparison.json").read_text())
+    found = comparison["benchmarks"]["digits"]["variants"]
+    assert {name: row["runs"] for name, row in found.items()} == {
+        "base": ["base s0", "base s1"], "enhanced": ["enhanced s0"]
+    }  # fmt: skip
+    told = "job 3 (model=enhanced seed=1): killed by SIGKILL"
+    assert comparison["left_out"][0].startswith(told)
+    assert f"left out: {told}" in screen and told in (folder / "comparison.md").read_text()
+    assert f"{100 * found['base']['accuracy']:.1f} [" in screen
+    for name in ("comparison.png", "report.md", "report.html", "figures"):
+        assert (folder / name).exists(), name
+
+    import mlflow
+
+    client = mlflow.MlflowClient(f"sqlite:///{folder}/tracked/mlflow.db")
+    (tracked,) = client.search_runs([client.get_experiment_by_name("test").experiment_id])
+    assert tracked.data.tags["sweep"] == "mine" and tracked.info.status == "FINISHED"
+    accuracy = found["enhanced"]["accuracy"]
+    assert tracked.data.metrics["digits/enhanced/accuracy"] == pytest.approx(accuracy)
+    kept = {item.path for item in client.list_artifacts(tracked.info.run_id)}
+    assert {"comparison.json", "comparison.md", "comparison.png", "report.html"} <= kept
+    assert tracked.info.run_id in screen
+
+
+def test_a_job_that_was_asked_for_twice_is_one_run(tmp_path):
+    folder = sweep(tmp_path / "sweep", "done", "done")
+    listed = json.loads((folder / "sweep.json").read_text())
+    (folder / "sweep.json").write_text(json.dumps({"jobs": listed["jobs"] * 2}))
+    assert finished_runs(folder) == ([folder / "0", folder / "1"], [])
+
+
+def test_one_finished_job_leaves_nothing_to_compare(tmp_path, capsys):
+    folder = sweep(tmp_path / "sweep", "done", "failed")
+    screen = ended(folder, capsys)
+    assert screen.startswith("no comparison: 1 of the sweep's jobs left a run behind")
+    assert not (folder / "comparison.json").exists()
+
+
+def test_what_breaks_the_comparison_does_not_break_the_sweep(tmp_path, capsys, monkeypatch):
+    folder = sweep(tmp_path / "sweep", "done", "done")
+
+    def broken(*_: object) -> None:
+        raise ZeroDivisionError("of a bug")
+
+    monkeypatch.setattr(variants_report, "write_variants", broken)
+    screen = ended(folder, capsys)
+    assert "ZeroDivisionError: of a bug" in screen and f"runs=[{folder}]" in screen
+
+
+def test_without_a_list_of_jobs_the_runs_are_those_in_the_folder(tmp_path):
+    folder = sweep(tmp_path / "sweep", "done", "done", "done", "done")
+    (folder / "sweep.json").unlink()
+    (folder / "3" / "metrics.json").unlink()  # did not come to its end
+    (folder / "1").rename(folder / "10")
+    assert finished_runs(folder) == ([folder / "0", folder / "2", folder / "10"], [])
+    compare_sweep(folder, Console())
+    with pytest.raises(UserError, match="0 of the sweep's jobs"):
+        compare_sweep(tmp_path / "nowhere", Console())
+
+
+@pytest.mark.parametrize("path", sorted((CONF / "sweep").glob("*.yaml")), ids=lambda p: p.stem)
+def test_every_sweep_in_conf_composes_job_by_job(path: Path) -> None:
+    with initialize_config_dir(str(CONF), version_base="1.3"):
+        cfg = compose("config", [f"+sweep={path.stem}"], return_hydra_config=True)
+        assert cfg.hydra.launcher._target_.endswith("ProcessLauncher")
+        params = [f"{key}={value}" for key, value in cfg.hydra.sweeper.params.items()]
+        parsed = OverridesParser.create().parse_overrides(params)
+        (jobs,) = BasicSweeper.split_arguments(parsed, None)
+        for job in jobs:
+            assert not OmegaConf.missing_keys(compose("config", [f"+sweep={path.stem}", *job]))
+
+
+def test_the_variants_are_six_with_three_seeds_base_first() -> None:
+    params = OmegaConf.load(CONF / "sweep" / "variants.yaml").hydra.sweeper.params
+    assert params.model.split(",")[0] == "base" and len(params.model.split(",")) == 6
+    assert params.seed == "0,1,2"
