@@ -34,7 +34,8 @@ def config(*overrides: str) -> DictConfig:
 
 def compose_with(option: Path) -> DictConfig:
     group, name = option.parent.as_posix(), option.name
-    return config(f"{group}={name}", *NEEDED.get(option.as_posix(), []))
+    plus = "+" if group == "sweep" else ""  # the one group that no configuration has by default
+    return config(f"{plus}{group}={name}", *NEEDED.get(option.as_posix(), []))
 
 
 def bind(node: DictConfig, key: str) -> int:
