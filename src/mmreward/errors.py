@@ -1,6 +1,7 @@
 """The one exception a user is meant to read, and how it quotes what somebody else wrote."""
 
 import re
+from collections.abc import Mapping
 from typing import Any
 
 # Would do something to a terminal, or nothing can write it: control characters but tab and line
@@ -38,3 +39,22 @@ def quoted(value: Any, most: int = 80) -> str:
     text = str(value)
     shown = printable(text[:most].replace("\n", "\\n"))
     return shown if len(text) <= most else f"{shown}… ({len(text):,} characters)"
+
+
+def kind(value: Any) -> str:
+    """What `value` is, in the words of a message.
+
+    >>> kind(7), kind(None)
+    ('a number', 'nothing')
+    """
+    kinds: tuple[tuple[Any, str], ...] = (
+        (type(None), "nothing"),
+        (bool, "true or false"),
+        (int | float, "a number"),
+        (str, "text"),
+        (bytes | bytearray, "bytes"),
+        (list | tuple, "a list"),
+        (Mapping, "an object"),
+    )
+    found = (name for types, name in kinds if isinstance(value, types))
+    return next(found, f"of type {type(value).__name__}")

@@ -153,6 +153,14 @@ def test_the_sample_shows_what_a_record_holds() -> None:
         "  rank 0: yyyyyyyyyyyyyyyyyyyy… (400 characters)",
         "  rank 1: no",
     ]
+    loud = record("a\x1b[2J\r\tb\nc", answers=("\x1b]0;x\x07", "\u202eb"), where="x\x1b[1m")
+    assert sample_text([loud]).splitlines() == [
+        "x\\x1b[1m",
+        "  user: a\\x1b[2J\\r\tb",
+        "    c",
+        "  rank 0: \\x1b]0;x\\x07",
+        "  rank 1: \\u202eb",
+    ]
     many = [record(f"q{n}", where=f"row {n}") for n in range(11)]
     assert [line for line in sample_text(many).splitlines() if line.startswith("row")] == [
         "row 0",
