@@ -212,11 +212,15 @@ def _ranked(answers: Any, ranks: Any, scores: Any) -> tuple[Response, ...]:
             raise RecordError(f"{len(answers)} answers need as many {name}, not {given}")
     if not all(_is_whole(rank) for rank in ranks):
         raise RecordError(
-            f"the ranks should be whole numbers, 0 for the best, not {quoted(list(ranks))}"
+            f"the ranks should be whole numbers up to {LARGEST_RANK}, 0 for the best, not "
+            f"{quoted(list(ranks))}"
         )
     if scores is not None:
         if not all(_is_number(score) for score in scores):
-            raise RecordError(f"the scores should be finite numbers, not {quoted(list(scores))}")
+            raise RecordError(
+                f"the scores should be finite numbers up to {LARGEST_SCORE:.0e}, not "
+                f"{quoted(list(scores))}"
+            )
         _check_order(ranks, scores)
     return tuple(
         Response(answer_of(text, n), ranks[n], None if scores is None else float(scores[n]))

@@ -14,6 +14,8 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+from PIL import Image
+
 from mmreward.errors import kind, quoted
 from mmreward.records import Media, RecordError
 
@@ -44,11 +46,18 @@ class ImageReader:
                    None where a path cannot mean anything
     allow_outside: paths may leave it
     fetch_urls:    URLs are fetched, once, into $XDG_CACHE_HOME/mmreward (or ~/.cache/mmreward)
+    images:        "drop" for images that nobody will look at: nothing is opened, fetched or
+                   refused, and what stands for an image only tells those of different cells apart
     """
 
     def __init__(
-        self, root: Path | None, allow_outside: bool = False, fetch_urls: bool = False
+        self,
+        root: Path | None,
+        allow_outside: bool = False,
+        fetch_urls: bool = False,
+        images: str = "keep",
     ) -> None:
+        self.images = images
         self.root = root and root.resolve()
         self.allow_outside = allow_outside
         self.fetch_urls = fetch_urls
@@ -66,6 +75,9 @@ class ImageReader:
         return (self._one(cell),)
 
     def _one(self, item: Any) -> Media:
+        if self.images == "drop":
+            cell = hashlib.sha256(repr(item).encode()).hexdigest()
+            return Media(draw=_not_read, key=f"not read: {cell}")
         if isinstance(item, Mapping):
             item = _of_struct(item)
         if isinstance(item, bytes | bytearray):
@@ -144,13 +156,17 @@ def fetch(url: str) -> Path:
     except RecordError:
         raise
     except (OSError, http.client.HTTPException, ValueError) as error:
-        raise RecordError(f"image {quoted(url)} cannot be fetched ({quoted(error)})") from None
+        raise RecordError(f"image {quoted(url)} cannot be fetched ({quoted(error, 200)})") from None
     cache.mkdir(parents=True, exist_ok=True)
     # Other processes may be fetching the same URL: the file appears whole or not at all.
     unfinished = target.with_suffix(f".{os.getpid()}")
     unfinished.write_bytes(data)
     unfinished.replace(target)
     return target
+
+
+def _not_read() -> Image.Image:
+    raise AssertionError("an image that is dropped was looked at")
 
 
 def _of_struct(struct: Mapping[str, Any]) -> Any:

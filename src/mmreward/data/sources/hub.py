@@ -52,7 +52,7 @@ class Hub(RowSource):
     image_root: folder for images that are given as paths; that of a local copy if None
     allow_outside, fetch_urls: image paths may leave it, image URLs are fetched
     name:       of the data in reports; that of the data set if None
-    on_bad_record: "error" or "skip"; see `RowSource` for what is checked
+    on_bad_record, images: see `RowSource`
 
     Nothing that comes with a data set is executed.
     """
@@ -72,6 +72,7 @@ class Hub(RowSource):
         fetch_urls: bool = False,
         name: str | None = None,
         on_bad_record: str = "error",
+        images: str = "keep",
     ) -> None:
         if path is None:
             raise UserError("data.source.path is missing; give a hub id or a local copy")
@@ -81,7 +82,7 @@ class Hub(RowSource):
         folder = local if local.is_dir() else local.parent
         # Paths in somebody's hub data set must not name files of this machine.
         root = Path(image_root) if image_root else folder if local.exists() else None
-        reader = Fields(columns or {}, ImageReader(root, allow_outside, fetch_urls))
+        reader = Fields(columns or {}, ImageReader(root, allow_outside, fetch_urls, images))
         tables = []
         for split, wanted in wanted_splits.items():
             if wanted not in found:
@@ -92,7 +93,11 @@ class Hub(RowSource):
             rows = DatasetRows(found[wanted], f"{path} {wanted}")
             tables.append(Table(split, rows, reader))
         super().__init__(
-            data_name(name, path), tables, Fractions(validation, test, split_seed), on_bad_record
+            data_name(name, path),
+            tables,
+            Fractions(validation, test, split_seed),
+            on_bad_record,
+            images,
         )
 
 

@@ -112,6 +112,7 @@ class Jsonl(RowSource):
     fetch_urls:      image URLs are fetched
     name:            of the data in reports; the file's if None
     on_bad_record:   "error" or "skip"
+    images:          "drop" if they need not exist; see `RowSource`
     """
 
     def __init__(
@@ -128,11 +129,12 @@ class Jsonl(RowSource):
         fetch_urls: bool = False,
         name: str | None = None,
         on_bad_record: str = "error",
+        images: str = "keep",
     ) -> None:
         def open_file(file: Path, split: Split) -> list[Table]:
             root = Path(image_root) if image_root else file.parent
-            images = ImageReader(root, allow_outside, fetch_urls)
-            return [Table(split, JsonLines(file), Fields(columns or {}, images))]
+            reader = ImageReader(root, allow_outside, fetch_urls, images)
+            return [Table(split, JsonLines(file), Fields(columns or {}, reader))]
 
         tables = file_tables(
             {"train": path, "validation": validation_path, "test": test_path}, open_file
@@ -142,4 +144,5 @@ class Jsonl(RowSource):
             tables,
             Fractions(validation, test, split_seed),
             on_bad_record,
+            images,
         )

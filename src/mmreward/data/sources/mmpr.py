@@ -31,7 +31,7 @@ class Mmpr(RowSource):
     validation, test: fractions of the rows to hold out; no image is in two splits
     split_seed:    of that choice
     allow_outside: paths may lead out of that folder
-    on_bad_record: "error" or "skip"; see `RowSource` for what is checked
+    on_bad_record, images: see `RowSource`
     """
 
     def __init__(
@@ -44,6 +44,7 @@ class Mmpr(RowSource):
         allow_outside: bool = False,
         name: str = "mmpr",
         on_bad_record: str = "error",
+        images: str = "keep",
     ) -> None:
         subsets = read_meta(path)
         meta = Path(str(path))
@@ -51,10 +52,14 @@ class Mmpr(RowSource):
         tables = []
         for subset, entry in subsets.items():
             where = f"{path} entry {subset}"
-            annotation, images = _find(folders, entry, allow_outside, where)
-            fields = Fields({"prompt": "question"}, ImageReader(images, allow_outside))
+            annotation, pictures = _find(folders, entry, allow_outside, where)
+            fields = Fields(
+                {"prompt": "question"}, ImageReader(pictures, allow_outside, images=images)
+            )
             tables.append(Table("train", JsonLines(annotation), fields, category=subset))
-        super().__init__(name, tables, Fractions(validation, test, split_seed), on_bad_record)
+        super().__init__(
+            name, tables, Fractions(validation, test, split_seed), on_bad_record, images
+        )
 
 
 def read_meta(path: str | None) -> dict[str, dict[str, Any]]:
