@@ -106,10 +106,13 @@ def is_encoded(text: str, root: Path | None = None) -> bool:
     """
     if _DATA_URI.match(text):
         return True
-    if "." in text or text.startswith(BASE64_STARTS):
-        return "." not in text
-    long = _LONG_BASE64.fullmatch(text) is not None
-    return long and (root is None or not os.path.isfile(root / text))
+    if "." in text:
+        return False
+    if text.startswith(BASE64_STARTS):
+        return True
+    if not _LONG_BASE64.fullmatch(text):
+        return False
+    return root is None or not os.path.isfile(root / text)
 
 
 def is_url(text: str) -> bool:
