@@ -10,6 +10,7 @@ from __future__ import annotations
 import hashlib
 import io
 import json
+import warnings
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
@@ -19,7 +20,8 @@ from typing import Any
 
 from PIL import Image, UnidentifiedImageError
 
-from mmreward.errors import UserError
+from mmreward.errors import UserError, quoted
+from mmreward.pixels import upright_rgb, upright_size
 
 # Pixels a decoder may produce before anything is decoded: a few kilobytes of PNG can claim
 # gigapixels ("decompression bomb").
@@ -55,10 +57,11 @@ class Media:
     @property
     def name(self) -> str:
         """What an error message calls this image."""
-        return str(self.path or self.key or f"({len(self.data or b'')} bytes)")
+        # Long enough for any real path, too short for a file's whole content given as one.
+        return quoted(self.path or self.key or f"({len(self.data or b'')} bytes)", 300)
 
     def load(self) -> Image.Image:
-        """The decoded RGB image.
+        """The decoded image in RGB, as a viewer shows it on white (see `upright_rgb`).
 
         Raises RecordError for a missing, unreadable, empty or oversized image; the size is
         read from the header, before anything is decoded.
@@ -66,23 +69,25 @@ class Media:
         if self.draw is not None:
             return self.draw().convert("RGB")
         with self._open() as image:
-            return image.convert("RGB")
+            return upright_rgb(image)
 
     @cached_property
     def size(self) -> tuple[int, int]:
-        """(width, height) in pixels, from the header alone: nothing is decoded, so a file whose
-        end is cut off passes here and fails in `load`. Raises RecordError as `load` does."""
+        """(width, height) in pixels of what `load` gives, from the header alone: nothing is
+        decoded, so a file whose end is cut off passes here and fails in `load`. Raises
+        RecordError as `load` does."""
         if self.draw is not None:
             return self.draw().size
         with self._open() as image:
-            return image.size
+            return upright_size(image)
 
     @contextmanager
     def _open(self) -> Iterator[Image.Image]:
         """The image with its header read and found acceptable."""
         try:
             handle = self.path if self.path is not None else io.BytesIO(self.data or b"")
-            with Image.open(handle) as image:
+            # What Pillow warns of is either no matter or becomes an error that names the image.
+            with warnings.catch_warnings(action="ignore"), Image.open(handle) as image:
                 width, height = image.size
                 if width * height > MAX_IMAGE_PIXELS:
                     raise RecordError(
@@ -106,17 +111,21 @@ class Media:
         except RecordError:
             raise
         except Exception as error:  # Pillow raises many types, SyntaxError among them
-            raise RecordError(f"image {self.name} cannot be read ({error})") from None
+            raise RecordError(f"image {self.name} cannot be read ({_why(error)})") from None
 
     @cached_property
     def sha256(self) -> str:
-        """Hash that names the picture: of the key if it is drawn, else of its encoded bytes."""
+        """Hash that names the picture: of the key if it is drawn, else of its encoded bytes.
+
+        Nothing is decoded for it: one picture stored in two formats, or turned by a tag and
+        turned for good, has two hashes.
+        """
         if self.draw is not None:
             return hashlib.sha256(self.key.encode()).hexdigest()
         try:
             raw = self.path.read_bytes() if self.path is not None else self.data or b""
-        except OSError as error:
-            raise RecordError(f"image file {self.name} cannot be read ({error})") from None
+        except (OSError, ValueError) as error:
+            raise RecordError(f"image file {self.name} cannot be read ({_why(error)})") from None
         return hashlib.sha256(raw).hexdigest()
 
 
@@ -255,6 +264,11 @@ class Record:
         ]
         text = json.dumps(content, ensure_ascii=False)
         return hashlib.sha256(text.encode("utf-8", "surrogatepass")).hexdigest()[:16]
+
+
+def _why(error: Exception) -> str:
+    """What went wrong, without the file's name, which the message has already."""
+    return getattr(error, "strerror", None) or quoted(error, 200)
 
 
 def ranks_from_scores(scores: Sequence[float]) -> list[int]:

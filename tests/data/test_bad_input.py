@@ -34,6 +34,8 @@ from mmreward.records import Media, Record, RecordError
 
 TWO_IMAGES = "the prompt has 2 image placeholders (<image1>, <image2>) but the row has 1 image"
 
+PREFERRED = {"response": None, "human_ranking": None, "chosen": "good", "rejected": "bad"}
+
 # What is changed in a good row, and what is said about it.
 BAD: list[tuple[str, dict[str, Any], str]] = [
     ("no image file", {"image": "none.png"}, "image file .*none.png does not exist"),
@@ -44,7 +46,14 @@ BAD: list[tuple[str, dict[str, Any], str]] = [
     ("too many pixels", {"image": "huge.png"}, "huge.png claims 9000x9000 pixels"),
     ("far too many", {"image": "bomb.png"}, "bomb.png claims more than the 67108864 pixels"),
     ("broken base64", {"image": "/9j/4AAQ*"}, "not valid base64"),
-    ("number as image", {"image": 7}, "an image cannot be a int"),
+    ("a loop of links", {"image": "loop.png"}, "loop"),
+    ("a long name", {"image": "a" * 9000 + ".png"}, r"a{80}… \(9,004 characters\)|a… .*too long"),
+    ("a name that moves the cursor", {"image": "\x1b[2Ja.png"}, r"\\x1b\[2Ja.png does not exist"),
+    ("half a character in a path", {"image": "\ud83d.png"}, r"\\ud83d"),
+    ("an image of odd keys", {"image": {"src": "good.png"}}, "the keys src .*bytes, path or url"),
+    ("a struct with a URL", {"image": {"url": "https://example.org/a.png"}}, "is a URL.*fetch"),
+    ("odd keys in a list", {"image": [{"src": "good.png"}]}, "the keys src"),
+    ("number as image", {"image": 7}, "an image cannot be a number"),
     ("hole in a list", {"image": ["good.png", None]}, "image 1 of 2 is empty"),
     ("NUL in a path", {"image": "a\0.png"}, "is not a path"),
     ("outside by dots", {"image": "../secret.png"}, "lies outside"),
@@ -75,14 +84,58 @@ BAD: list[tuple[str, dict[str, Any], str]] = [
     ("long ranks", {"human_ranking": [0, 1, 2]}, "2 answers need as many ranks, not 3"),
     ("no ranks", {"human_ranking": None}, "2 answers need as many ranks, not nothing"),
     ("ranks of text", {"human_ranking": ["0", "1"]}, "ranks should be whole numbers"),
+    ("a rank of 31 digits", {"human_ranking": [0, 10**30]}, "ranks should be whole numbers"),
     ("ranks of truth", {"human_ranking": [True, False]}, "ranks should be whole numbers"),
-    ("no answers at all", {"response": None}, "no answers: neither response nor both chosen"),
+    (
+        "no answers at all",
+        {"response": None},
+        "no answers: neither response nor chosen with rejected is there; its columns are",
+    ),
     ("only chosen", {"response": None, "chosen": "a"}, "no answers"),
     ("equal answers", {"response": ["same", "same"]}, "answers 0 and 1 are the same text"),
     ("pair of one", {"pairs": [[0]]}, "pairs should be a list"),
+    ("pair of fractions", {"pairs": [[0.9, 1.2]]}, "pairs should be a list"),
+    ("pair of text", {"pairs": [["0", "1"]]}, "pairs should be a list"),
+    ("pair of truth", {"pairs": [[False, True]]}, "pairs should be a list"),
+    ("pair twice", {"pairs": [[0, 1], [0, 1]]}, r"pair \[0, 1\] is given twice"),
     ("pair of strangers", {"pairs": [[0, 5]]}, r"pair \(0, 5\) names an answer"),
     ("pair upside down", {"pairs": [[1, 0]]}, r"pair \[1, 0\] does not agree with the ranks"),
-    ("no prompt", {"query": None}, "it has no prompt"),
+    (
+        "scores upside down",
+        {**PREFERRED, "score_chosen": 1, "score_rejected": 5},
+        r"answer 0 is preferred to answer 1 but has the lower score \(1 against 5\)",
+    ),
+    ("a huge score", {**PREFERRED, "score_chosen": 10**400, "score_rejected": 0}, "finite numbers"),
+    (
+        "a score no float32 holds",
+        {**PREFERRED, "score_chosen": 1e300, "score_rejected": 0},
+        "finite numbers",
+    ),
+    ("half a character as id", {"id": "\ud83d"}, "its id holds half a character"),
+    ("half a character as category", {"category": "\ud83d"}, "its category holds half a char"),
+    ("half a character as group", {"group": "\ud83d"}, "its group holds half a character"),
+    (
+        "no prompt",
+        {"query": None, "Question": "?"},
+        "no prompt: neither query nor messages is there; its columns are Question, human_ranking, "
+        "id, response",
+    ),
+    ("turns as text", {"messages": '[{"role": "user"}]'}, "messages is text, not a list of turns"),
+    (
+        "part without text",
+        {"messages": [{"role": "user", "content": [{"type": "text"}]}]},
+        "turn 0 should be text, not nothing",
+    ),
+    (
+        "part with a struct of odd keys",
+        {"messages": [{"role": "user", "content": [{"type": "image", "image": {"src": "a"}}]}]},
+        "the keys src",
+    ),
+    (
+        "part with a URL",
+        {"messages": [{"role": "user", "content": [{"type": "image", "url": "http://a/b"}]}]},
+        "is a URL",
+    ),
     ("number as prompt", {"query": 5}, "the prompt should be text or turns"),
     ("role", {"messages": [{"role": "boss", "content": "x"}]}, "turn 0 has the role 'boss'"),
     ("last turn", {"messages": [{"role": "assistant", "content": "x"}]}, "end with a user turn"),
@@ -114,6 +167,7 @@ def folder(tmp_path: Path) -> Path:
     (data / "huge.png").write_bytes(claiming(9000))
     (data / "bomb.png").write_bytes(claiming(20000))
     (tmp_path / "secret.png").write_bytes(png())
+    (data / "loop.png").symlink_to(data / "loop.png")
     (data / "link.png").symlink_to(tmp_path / "secret.png")
     return data
 
@@ -125,13 +179,13 @@ def jsonl(folder: Path, rows: list[dict[str, Any]], **options: Any) -> Jsonl:
 
 @pytest.mark.parametrize(("changes", "reason"), [b[1:] for b in BAD], ids=[b[0] for b in BAD])
 def test_a_bad_row_stops_or_is_left_out(folder: Path, changes: dict[str, Any], reason: str) -> None:
-    rows = [*text_rows(2), row(id="bad", **changes), *text_rows(4)[2:]]
+    rows = [*text_rows(2), row(**{"id": "bad", **changes}), *text_rows(4)[2:]]
     where = f"{folder / 'pairs.jsonl'} row 3"
     with pytest.raises(RecordError) as caught:
         jsonl(folder, rows).split("train")
     message = str(caught.value)
     assert re.search(f"^{re.escape(where)}: .*{reason}", message), message
-    assert message.count(where) == 1 and "\n" not in message
+    assert message.count(where) == 1 and message.isprintable() and len(message) < 1000
     assert message.endswith("data.on_bad_record=skip")
 
     left = jsonl(folder, rows, on_bad_record="skip")
@@ -144,7 +198,12 @@ def test_a_bad_row_stops_or_is_left_out(folder: Path, changes: dict[str, Any], r
     ("line", "reason"),
     [
         (b'{"id": 1, ', "it is not JSON .*character"),
-        (b"[1, 2]", "it is a JSON list, not an object"),
+        (b"[1, 2]", "it is JSON but a list, not an object"),
+        (b"[" * 100_000 + b"]" * 100_000, "its lists are nested too deeply"),
+        (
+            b'{"human_ranking": [0, ' + b"1" * 5000 + b"]}",
+            "it holds a whole number of more than 4,300 digits",
+        ),
         (b'{"query": "\xff"}', "it is not UTF-8"),
     ],
 )
@@ -289,13 +348,37 @@ def test_urls_are_fetched_once_if_switched_on(folder: Path, address: str) -> Non
 
 
 @pytest.mark.parametrize(
-    ("path", "reason"), [("gone", "cannot be fetched.*404"), ("large", "larger")]
+    ("path", "reason"), [("gone", "cannot be fetched.*404"), ("large", "has more than 2000 bytes")]
 )
 def test_urls_that_do_not_give_a_picture(
     folder: Path, address: str, path: str, reason: str
 ) -> None:
     with pytest.raises(RecordError, match=f"row 1: image {address}/{path} .*{reason}"):
         jsonl(folder, [row(image=f"{address}/{path}")], fetch_urls=True).split("train")
+
+
+@pytest.mark.parametrize(
+    "url",
+    [
+        "http://exämple.org/ü.png",
+        "http://127.0.0.1/ü.png",
+        "http://[::1",
+        f"http://{'a' * 64}.org/a.png",
+        "http://127.0.0.1:port/a.png",
+        "http://127.0.0.1/\ud83d",
+        "http://127.0.0.1/a b",
+    ],
+)
+def test_urls_that_are_none(folder: Path, address: str, url: str) -> None:
+    with pytest.raises(RecordError, match=r"row 1: image http.* cannot be fetched \(") as caught:
+        jsonl(folder, [row(image=url)], fetch_urls=True).split("train")
+    assert str(caught.value).isprintable()
+
+
+def test_a_url_in_a_struct_is_fetched(folder: Path, address: str) -> None:
+    rows = [row(image={"url": f"{address}/good"})]
+    (record,) = jsonl(folder, rows, fetch_urls=True).split("train")
+    assert record.media[0].size == (8, 6)
 
 
 def test_a_server_that_does_not_answer_is_given_up(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import sys
 from pathlib import Path
 from typing import Any
@@ -68,6 +69,11 @@ def test_splits_of_the_data_set_are_used_by_name(datasets: Any, tmp_path: Path) 
     assert [r.prompt for r in hub.split("test")] == [f"q{n}" for n in range(24, 30)]
     with pytest.raises(UserError, match=r"splits\.train=train is not .*train_prefs, test_prefs"):
         Hub(str(tmp_path / "saved"), columns=PLAIN)
+    for splits in ({"train": None, "test": "test_prefs"}, {"test": "test_prefs"}, {}):
+        with pytest.raises(UserError, match=r"data\.source\.splits\.train=null leaves nothing"):
+            Hub(str(tmp_path / "saved"), columns=PLAIN, splits=splits)
+    with pytest.raises(UserError, match=r"data\.source\.splits\.dev is not a split"):
+        Hub(str(tmp_path / "saved"), columns=PLAIN, splits={"train": "train_prefs", "dev": "x"})
 
 
 def test_a_folder_laid_out_as_on_the_hub(datasets: Any, tmp_path: Path) -> None:
@@ -87,7 +93,9 @@ def test_a_folder_laid_out_as_on_the_hub(datasets: Any, tmp_path: Path) -> None:
 def test_single_files(datasets: Any, tmp_path: Path) -> None:
     write_jsonl(tmp_path / "a.jsonl", plain_rows(3))
     pq.write_table(pa.Table.from_pylist(plain_rows(3)), tmp_path / "a.parquet")
-    for name in ("a.jsonl", "a.parquet"):
+    write_jsonl(tmp_path / "b.jsonl.gz", plain_rows(3))
+    (tmp_path / "a.json").write_text(json.dumps(plain_rows(3)))
+    for name in ("a.jsonl", "a.parquet", "b.jsonl.gz", "a.json"):
         assert [r.prompt for r in train(tmp_path / name)] == ["q0", "q1", "q2"]
     (tmp_path / "a.txt").write_text("x")
     with pytest.raises(UserError, match="file of no known kind"):

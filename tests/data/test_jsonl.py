@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import base64
+import io
 import json
 import pickle
 import shutil
@@ -10,9 +11,12 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
 from omegaconf import OmegaConf
 from own_data import REAL, all_records, png, row, sizes, source, straddling, text_rows, write_jsonl
+from PIL import Image
 
 from mmreward.config import CONF
 from mmreward.data.fields import COLUMNS
@@ -84,6 +88,16 @@ def test_a_column_of_scores_gives_margins(tmp_path: Path) -> None:
     assert record.pairs[0].margin == 3.0
 
 
+def test_scores_may_not_speak_against_ranks(tmp_path: Path) -> None:
+    def given(query: str, ranks: list[int], scores: list[float]) -> dict[str, Any]:
+        return row(query=query, response=["a", "b", "c"], human_ranking=ranks, rating=scores)
+
+    fine = [given("1", [1, 0, 2], [3, 3, 1]), given("2", [0, 0, 1], [1, 9, 1])]
+    assert len(read(tmp_path, *fine, columns={"scores": "rating"})) == 2
+    with pytest.raises(UserError, match=r"row 3: answer 1 .* to answer 2 .* \(2 against 2\.5\)"):
+        read(tmp_path, *fine, given("3", [0, 1, 2], [3, 2, 2.5]), columns={"scores": "rating"})
+
+
 # -- prompts ---------------------------------------------------------------------------------
 
 
@@ -99,12 +113,13 @@ def test_several_turns(tmp_path: Path) -> None:
     assert [m.text for m in record.messages] == ["Be short.", "Hi there", "Hello.", "Why?"]
 
 
-def test_parts_place_images_in_their_turns(tmp_path: Path) -> None:
+@pytest.mark.parametrize("key", ["image", "path"])
+def test_parts_place_images_in_their_turns(tmp_path: Path, key: str) -> None:
     (tmp_path / "one.png").write_bytes(png(shade=1))
     (tmp_path / "two.png").write_bytes(png(shade=2))
-    inline = {"type": "image", "image": "two.png"}
+    inline = {"type": "image", key: "two.png", "text": None}
     messages = [
-        {"role": "user", "content": ["Look: ", {"type": "image"}]},
+        {"role": "user", "content": ["Look: ", {"type": "image", key: None}]},
         {"role": "assistant", "content": "I see. <image>"},
         {"role": "user", "content": [inline, {"type": "text", "text": "Same?"}]},
     ]
@@ -166,7 +181,28 @@ def test_one_picture_in_every_form(tmp_path: Path) -> None:
     assert len({record.group for record in records}) == 1
 
 
-@pytest.mark.parametrize("image", [None, "", []])
+@pytest.mark.parametrize("kind", ["BMP", "TIFF", "WEBP", "JPEG2000", "GIF", "PPM"])
+def test_base64_of_any_format(tmp_path: Path, kind: str) -> None:
+    buffer = io.BytesIO()
+    Image.new("RGB", (8, 6), (0, 40, 200)).save(buffer, kind)
+    code = base64.b64encode(buffer.getvalue()).decode()
+    one, two = read(tmp_path, row(image=code), row(image=[code, code]))
+    assert one.media[0].data == buffer.getvalue() and len(two.media) == 2
+    assert one.media[0].size == (8, 6)
+
+
+def test_a_long_path_without_a_dot_is_a_path(tmp_path: Path) -> None:
+    name = "a" * 12 + "/" + "b" * 51
+    (tmp_path / name).parent.mkdir()
+    (tmp_path / name).write_bytes(png())
+    (record,) = read(tmp_path, row(image=name))
+    assert record.media[0].path == tmp_path / name
+
+
+NO_IMAGE = [None, "", [], {}, {"bytes": None, "path": None}, {"bytes": None, "path": ""}]
+
+
+@pytest.mark.parametrize("image", NO_IMAGE)
 def test_no_picture(tmp_path: Path, image: Any) -> None:
     given = row() | ({} if image is None else {"image": image})
     assert read(tmp_path, given)[0].media == ()
@@ -287,6 +323,25 @@ def test_a_column_that_no_row_has_is_an_error(tmp_path: Path) -> None:
         read(tmp_path, row(), columns={"image": "img"})
 
 
+def test_a_column_of_images_that_is_not_read_comes_with_the_setting(tmp_path: Path) -> None:
+    for number, (changes, columns, unread) in enumerate(
+        [
+            ({}, {}, "images (no row has given an image; is it here? Set data.source.columns.image="
+             "images)"),
+            ({"image": None}, {}, "images (no row"),
+            ({"image": "a.png"}, {}, "images"),
+            ({}, {"image": None}, "images"),
+        ]
+    ):  # fmt: skip
+        (tmp_path / "a.png").write_bytes(png())
+        path = write_jsonl(tmp_path / f"{number}.jsonl", [{**row(images=["a.png"]), **changes}])
+        own = Jsonl(str(path), validation=0, test=0, columns=columns)
+        (found,) = own.unread_columns
+        assert found.startswith(unread) and ("(" in found) == ("(" in unread)
+    (record,) = read(tmp_path, row(images=["a.png"]), columns={"image": "images"})
+    assert len(record.media) == 1
+
+
 def test_a_field_that_does_not_exist_is_an_error(tmp_path: Path) -> None:
     with pytest.raises(UserError, match=r"data\.source\.columns\.question is not a field"):
         read(tmp_path, row(), columns={"question": "query"})
@@ -308,12 +363,43 @@ def test_the_command_line_builds_it(tmp_path: Path) -> None:
 def test_the_yaml_names_the_same_columns_as_the_code() -> None:
     for name in ("jsonl", "parquet"):
         columns = OmegaConf.load(CONF / "data" / "source" / f"{name}.yaml").columns
-        assert all(COLUMNS[field] == column for field, column in columns.items())
+        assert columns == COLUMNS
 
 
 def test_without_a_path_it_says_which_setting_is_missing() -> None:
     with pytest.raises(UserError, match=r"data\.source\.path is missing"):
         source("data/source=jsonl")
+
+
+@pytest.mark.parametrize(
+    ("name", "reader"),
+    [
+        ("a.csv", "hub"),
+        ("a.json", "hub"),
+        ("lines.json", "hub"),
+        ("indented.json", "hub"),
+        ("a.parquet", "parquet"),
+        ("renamed.jsonl", "parquet"),
+    ],
+)
+def test_other_formats_come_with_the_source_that_reads_them(
+    tmp_path: Path, name: str, reader: str
+) -> None:
+    path, rows = tmp_path / name, text_rows(3)
+    if reader == "parquet":
+        pq.write_table(pa.Table.from_pylist(rows), path)
+    elif name == "lines.json":
+        path.write_text("[" + ",\n".join(json.dumps(one) for one in rows) + "]")
+    else:
+        indent = 2 if name == "indented.json" else None
+        path.write_text("query,chosen\na,b\n" if "csv" in name else json.dumps(rows, indent=indent))
+    with pytest.raises(UserError, match=rf"{name} is no file of JSON lines .*source={reader}$"):
+        Jsonl(str(path), on_bad_record="skip")
+
+
+def test_a_json_file_of_lines_is_read(tmp_path: Path) -> None:
+    path = write_jsonl(tmp_path / "a.json", text_rows(3))
+    assert len(Jsonl(str(path), validation=0, test=0).split("train")) == 3
 
 
 def test_a_path_that_does_not_exist_is_named(tmp_path: Path) -> None:

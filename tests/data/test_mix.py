@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import math
 import pickle
 from collections import Counter
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -78,8 +80,22 @@ def test_bad_records_of_all_sources(tmp_path: Path) -> None:
     assert [one.where for one in mix.bad_records] == [f"{path} row 4"]
 
 
-@pytest.mark.parametrize("weights", [{"a": 1}, {"a": 1, "b": 0}, {"a": 1, "c": 1}])
-def test_weights_must_name_the_sources(weights: dict[str, float]) -> None:
+WRONG = [
+    {"a": 1},
+    {"a": 1, "b": 0},
+    {"a": 1, "c": 1},
+    {"a": 1, "b": "x"},
+    {"a": 1, "b": "2"},
+    {"a": 1, "b": None},
+    {"a": 1, "b": math.inf},
+    {"a": 1, "b": math.nan},
+    "a",
+    [1, 2],
+]
+
+
+@pytest.mark.parametrize("weights", WRONG)
+def test_weights_must_name_the_sources(weights: Any) -> None:
     with pytest.raises(UserError, match=r"data\.source\.weights must give each of a, b"):
         Mix({"a": Shapes(8, 4, 4), "b": Shapes(8, 4, 4)}, weights)
 

@@ -100,7 +100,7 @@ def test_paths_may_not_lead_out(mmpr: Path) -> None:
     with pytest.raises(UserError, match="entry charts: .*lies outside"):
         Mmpr(str(mmpr / "meta.json"))
     (mmpr / "meta.json").write_text(text.replace("MMPR/images/charts", "/"))
-    with pytest.raises(UserError, match="lies outside"):
+    with pytest.raises(UserError, match="entry charts: .*lies outside"):
         Mmpr(str(mmpr / "meta.json"))
 
 
@@ -118,6 +118,11 @@ def test_videos_are_bad_records(mmpr: Path) -> None:
         ("[1]", "is not the meta.json of MMPR"),
         ("{}", "it names no subset"),
         ('{"a": {"root": "x"}}', "a names no root and annotation"),
+        ('{"a": {"root": null, "annotation": "x"}}', "a names no root and annotation"),
+        ('{"a": {"root": "x", "annotation": null}}', "a names no root and annotation"),
+        ('{"a": ["root", "annotation"]}', "a names no root and annotation"),
+        ('{"a": null}', "a names no root and annotation"),
+        ("[" * 100_000, "is not the meta.json of MMPR"),
     ],
 )
 def test_another_file_is_refused(tmp_path: Path, text: str, reason: str) -> None:

@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+import json
 import pickle
 from pathlib import Path
+from typing import Any
 
+import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
 from helpers import image, record
-from own_data import row, text_rows, write_jsonl
+from own_data import all_records, row, sizes, source, straddling, text_rows, write_jsonl
 
 from mmreward.data.encoding import Encoder
 from mmreward.data.preparation import (
@@ -45,6 +49,69 @@ def test_dropped_images_leave_text_that_a_text_backbone_reads() -> None:
     with pytest.raises(UserError, match=r"data\.images=drop"):
         encoder.encode(before[0])
     assert encoder.encode(after[0]).media == {}
+
+
+@pytest.mark.parametrize("kind", ["jsonl", "parquet", "hub", "mmpr"])
+def test_dropped_images_are_not_looked_at(tmp_path: Path, kind: str) -> None:
+    """Neither missing files nor URLs nor odd cells; placeholders must still match them."""
+    cells: list[Any] = ["gone.png", "../gone.png", "http://127.0.0.1:9/a.png", "/9j/*", "x" * 9000]
+    if kind == "jsonl":
+        cells += [{"src": "a.png"}, 7]
+    ask = "question" if kind == "mmpr" else "query"
+    rows = [
+        {ask: f"<image> {n}?", "image": cell, "chosen": "good", "rejected": "bad"}
+        for n, cell in enumerate(cells)
+    ]
+    path = write_jsonl(tmp_path / "a.jsonl", rows)
+    if kind == "parquet":
+        path = tmp_path / "a.parquet"
+        pq.write_table(pa.Table.from_pylist(rows), path)
+    if kind == "mmpr":
+        entry = {"root": "nowhere", "annotation": "a.jsonl"}
+        path = tmp_path / "meta.json"
+        path.write_text(json.dumps({"a": entry}))
+    given = [f"data/source={kind}", f"data.source.path={path}", "data.source.validation=0"]
+    given += [
+        "data.source.test=0",
+        *(["data.source.columns.prompt=query"] if kind == "hub" else []),
+    ]
+    if kind == "hub":
+        pytest.importorskip("datasets")
+    with pytest.raises(UserError, match="row 1: image file .*gone.png does not exist"):
+        source(*given).split("train")
+    dropped = Prepared(source(*given, "data.images=drop"), "drop").split("train")
+    assert [r.prompt for r in dropped] == [f" {n}?" for n in range(len(cells))]
+    assert not any(r.media for r in dropped)
+    assert list(pickle.loads(pickle.dumps(dropped))) == list(dropped)
+
+
+def test_records_without_their_images_are_split_by_prompt(tmp_path: Path) -> None:
+    """Two images a prompt, five answers to it: one side or the other, as one group."""
+    rows = [
+        row(query=f"q{n // 10}", image=f"{n}.png", response=[f"a{n % 5}", "b"]) for n in range(200)
+    ]
+    path = str(write_jsonl(tmp_path / "a.jsonl", rows))
+    dropped = Jsonl(path, validation=0.1, test=0.1, images="drop")
+    assert sizes(dropped) == {"train": 160, "validation": 20, "test": 20}
+    assert straddling(dropped) == set()
+    assert len({record.group for record in all_records(dropped)}) == 20
+
+
+def test_records_without_their_images_contradict_only_with_the_same_one(tmp_path: Path) -> None:
+    opposite = {"human_ranking": [1, 0]}
+    rows = [row(image="1.png"), row(image="2.png", **opposite)]
+    path = write_jsonl(tmp_path / "a.jsonl", rows)
+    options: dict[str, Any] = {"validation": 0, "test": 0, "images": "drop"}
+    assert len(Jsonl(str(path), **options).split("train")) == 2
+    write_jsonl(path, [*rows, row(image="2.png")])
+    with pytest.raises(UserError, match=r"row 2: it contradicts .*row 3"):
+        Jsonl(str(path), **options).split("train")
+
+
+def test_a_placeholder_without_an_image_is_bad_even_if_it_is_dropped(tmp_path: Path) -> None:
+    path = write_jsonl(tmp_path / "a.jsonl", [row(query="<image> <image> ?", image="1.png")])
+    with pytest.raises(UserError, match="2 image placeholders .* but the row has 1 image"):
+        Jsonl(str(path), validation=0, test=0, images="drop").split("train")
 
 
 def test_texts_around_a_dropped_image_close_up() -> None:
@@ -152,6 +219,14 @@ def test_the_sample_shows_what_a_record_holds() -> None:
         "  user: Is [image 30x20] red… (26 characters)",
         "  rank 0: yyyyyyyyyyyyyyyyyyyy… (400 characters)",
         "  rank 1: no",
+    ]
+    loud = record("a\x1b[2J\r\tb\nc", answers=("\x1b]0;x\x07", "\u202eb"), where="x\x1b[1m")
+    assert sample_text([loud]).splitlines() == [
+        "x\\x1b[1m",
+        "  user: a\\x1b[2J\\r\tb",
+        "    c",
+        "  rank 0: \\x1b]0;x\\x07",
+        "  rank 1: \\u202eb",
     ]
     many = [record(f"q{n}", where=f"row {n}") for n in range(11)]
     assert [line for line in sample_text(many).splitlines() if line.startswith("row")] == [

@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-import math
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
+from itertools import combinations
 from typing import Any
 
-from mmreward.data.images import ImageReader
+from mmreward.data.images import IN_STRUCT, ImageReader
 from mmreward.data.placing import Part, place_images, split_placeholders
-from mmreward.errors import UserError
+from mmreward.errors import UserError, kind, quoted
 from mmreward.records import Record, RecordError, Response
 
 # Field of a record -> its column where the settings name no other.
@@ -33,6 +33,12 @@ COLUMNS: dict[str, str | None] = {
 NEEDED = ("prompt", "messages", "responses", "ranks", "chosen", "rejected")
 ROLES = ("system", "user", "assistant")
 
+# Words that a column of images is called by; see `Fields.unread`.
+_IMAGE_COLUMN = re.compile(r"(image|img|picture|photo)s?", re.IGNORECASE)
+# What 32 bits hold, as an integer and as the difference of two floats.
+LARGEST_RANK = 2**31 - 1
+LARGEST_SCORE = 1e38
+
 # Somebody wrote str(answer) where answer.text was meant.
 _OBJECT_REPR = re.compile(r"\s*<[\w.]+ object at 0x[0-9a-fA-F]+>\s*")
 
@@ -46,10 +52,11 @@ class Fields:
     The prompt is text, or a list of turns; `messages`, a list of {"role", "content"} turns that
     ends with the user's, takes precedence. Content is text or a list of parts: text,
     {"type": "text", "text": …}, {"type": "image"} for the row's next image, or the same with the
-    image itself under "image". The answers are `responses` with `ranks` (0 best, equal ranks are
-    a tie), or `chosen` and `rejected`, each text or a list of turns that ends with the answer and
-    agrees with the other up to it. Scores (higher is better) only give a pair its margin, but
-    equal `score_chosen` and `score_rejected` make a tie.
+    image itself under "image", "bytes", "path" or "url". The answers are `responses` with `ranks`
+    (0 best, equal ranks are a tie), or `chosen` and `rejected`, each text or a list of turns that
+    ends with the answer and agrees with the other up to it. Scores (higher is better) only give a
+    pair its margin and may not speak against its order, but equal `score_chosen` and
+    `score_rejected` make a tie.
 
     Literal <image>, <image 2>, <image_1>, <image1> in user turns stand for the row's images, in
     order or by number. There must be exactly as many as images, or none: then the images go
@@ -66,10 +73,17 @@ class Fields:
         self.columns = {**COLUMNS, **columns}
         self.images = images
         self.seen: set[str] = set()
+        self.seen_image = False
 
     def unread(self) -> list[str]:
-        """Columns of the rows read so far that no field names."""
-        return sorted(self.seen - {name for name in self.columns.values() if name})
+        """Columns of the rows read so far that no field names. One that is called like images,
+        while no row has given any, comes with the setting that reads it."""
+        read = {name for name in self.columns.values() if name}
+        unread = [quoted(name) for name in sorted(self.seen - read)]
+        if self.seen_image or not self.columns["image"]:
+            return unread
+        hint = "no row has given an image; is it here? Set data.source.columns.image="
+        return [f"{n} ({hint}{n})" if _IMAGE_COLUMN.match(n) else n for n in unread]
 
     def check_columns(self) -> None:
         """UserError if an optional column that the settings name was in no row read so far."""
@@ -78,7 +92,7 @@ class Fields:
             if renamed and self.seen and name not in self.seen:
                 raise UserError(
                     f"data.source.columns.{field}={name} names a column that no row has; the "
-                    f"rows have {', '.join(sorted(self.seen))}"
+                    f"rows have {_names(self.seen)}"
                 )
 
     def record(self, row: Mapping[str, Any]) -> Record:
@@ -87,30 +101,33 @@ class Fields:
         cells = {field: row.get(name) if name else None for field, name in self.columns.items()}
         if row.get("video"):
             raise RecordError("it holds a video, which no model here reads")
-        context, responses = self._answers(cells)
-        turns = self._turns(cells, context)
+        context, responses = self._answers(cells, row)
+        turns = self._turns(cells, row, context)
         messages, media = place_images(turns, self.images.read(cells["image"]))
+        self.seen_image = self.seen_image or bool(media)
         return Record(
             messages=messages,
             responses=responses,
             media=media,
             judged=_pairs(cells["pairs"], responses),
-            source_id=_label(cells["id"]),
-            category=_label(cells["category"]),
-            group=_label(cells["group"]),
+            source_id=_label(cells["id"], "its id"),
+            category=_label(cells["category"], "its category"),
+            group=_label(cells["group"], "its group"),
         )
 
     # -- answers ---------------------------------------------------------------------------
 
-    def _answers(self, cells: Mapping[str, Any]) -> tuple[list[Any], tuple[Response, ...]]:
+    def _answers(
+        self, cells: Mapping[str, Any], row: Mapping[str, Any]
+    ) -> tuple[list[Any], tuple[Response, ...]]:
         """(turns that the answers themselves carry before them, the answers)."""
         if cells["responses"] is not None:
             return [], _ranked(cells["responses"], cells["ranks"], cells["scores"])
         if cells["chosen"] is None or cells["rejected"] is None:
-            names = [self.columns[field] for field in ("responses", "chosen", "rejected")]
-            raise RecordError(
-                f"it has no answers: neither {names[0]} nor both {names[1]} and {names[2]}"
-            )
+            wanted = [self.columns["responses"]]
+            if self.columns["chosen"] and self.columns["rejected"]:
+                wanted.append(f"{self.columns['chosen']} with {self.columns['rejected']}")
+            raise RecordError(f"it has no answers: {_missing(wanted, row)}")
         context, chosen = _last_turn(cells["chosen"], "chosen")
         other, rejected = _last_turn(cells["rejected"], "rejected")
         if context != other:
@@ -123,16 +140,19 @@ class Fields:
 
     # -- turns -----------------------------------------------------------------------------
 
-    def _turns(self, cells: Mapping[str, Any], context: list[Any]) -> list[tuple[str, list[Part]]]:
+    def _turns(
+        self, cells: Mapping[str, Any], row: Mapping[str, Any], context: list[Any]
+    ) -> list[tuple[str, list[Part]]]:
+        if isinstance(cells["messages"], str):
+            raise RecordError(f"{self.columns['messages']} is text, not a list of turns")
         prompt = cells["messages"] or context or cells["prompt"]
         if prompt is None:
-            raise RecordError(
-                f"it has no prompt: neither {self.columns['prompt']} nor {self.columns['messages']}"
-            )
+            wanted = [self.columns["prompt"], self.columns["messages"]]
+            raise RecordError(f"it has no prompt: {_missing(wanted, row)}")
         if isinstance(prompt, str):
             return [("user", split_placeholders(text_of(prompt, "the prompt")))]
         if not isinstance(prompt, Sequence) or not prompt:
-            raise RecordError(f"the prompt should be text or turns, not {_kind(prompt)}")
+            raise RecordError(f"the prompt should be text or turns, not {kind(prompt)}")
         return [self._turn(number, turn) for number, turn in enumerate(prompt)]
 
     def _turn(self, number: int, turn: Any) -> tuple[str, list[Part]]:
@@ -140,25 +160,32 @@ class Fields:
             raise RecordError(f"turn {number} is not a role with content")
         role, content = turn["role"], turn["content"]
         if role not in ROLES:
-            raise RecordError(f"turn {number} has the role {role!r}, not one of {', '.join(ROLES)}")
+            raise RecordError(
+                f"turn {number} has the role {quoted(repr(role))}, not one of {', '.join(ROLES)}"
+            )
         parts: list[Part] = []
         for part in content if isinstance(content, list) else [content]:
-            kind = part.get("type") if isinstance(part, Mapping) else "text"
-            if kind == "image":
-                parts += self.images.read(part.get("image")) or [("",)]
-            elif kind == "text":
-                text = part["text"] if isinstance(part, Mapping) else part
+            type_ = part.get("type") if isinstance(part, Mapping) else "text"
+            if type_ == "image":
+                image = part.get("image")
+                if image is None:
+                    image = {key: part[key] for key in IN_STRUCT if part.get(key) is not None}
+                parts += self.images.read(image) or [("",)]
+            elif type_ == "text":
+                text = part.get("text") if isinstance(part, Mapping) else part
                 text = text_of(text, f"turn {number}")
                 parts += split_placeholders(text) if role == "user" else [text]
             else:
-                raise RecordError(f"turn {number} holds a part of type {kind!r}, not text or image")
+                raise RecordError(
+                    f"turn {number} holds a part of type {quoted(repr(type_))}, not text or image"
+                )
         return role, parts
 
 
 def text_of(value: Any, what: str) -> str:
     """`value` if it is text that can be written as UTF-8, else RecordError naming `what`."""
     if not isinstance(value, str):
-        raise RecordError(f"{what} should be text, not {_kind(value)}")
+        raise RecordError(f"{what} should be text, not {kind(value)}")
     try:
         value.encode()
     except UnicodeEncodeError:
@@ -176,36 +203,61 @@ def answer_of(value: Any, number: int) -> str:
 
 def _ranked(answers: Any, ranks: Any, scores: Any) -> tuple[Response, ...]:
     if not isinstance(answers, list | tuple):
-        raise RecordError(f"the answers should be a list, not {_kind(answers)}")
+        raise RecordError(f"the answers should be a list, not {kind(answers)}")
     for name, values in (("ranks", ranks), ("scores", scores)):
         if values is None and name == "scores":
             continue
         if not isinstance(values, list | tuple) or len(values) != len(answers):
-            given = len(values) if isinstance(values, list | tuple) else _kind(values)
+            given = len(values) if isinstance(values, list | tuple) else kind(values)
             raise RecordError(f"{len(answers)} answers need as many {name}, not {given}")
-    if any(not isinstance(rank, int) or isinstance(rank, bool) for rank in ranks):
-        raise RecordError(f"the ranks should be whole numbers, 0 for the best, not {list(ranks)}")
-    if scores is not None and not all(_is_number(score) for score in scores):
-        raise RecordError(f"the scores should be finite numbers, not {list(scores)}")
+    if not all(_is_whole(rank) for rank in ranks):
+        raise RecordError(
+            f"the ranks should be whole numbers up to {LARGEST_RANK}, 0 for the best, not "
+            f"{quoted(list(ranks))}"
+        )
+    if scores is not None:
+        if not all(_is_number(score) for score in scores):
+            raise RecordError(
+                f"the scores should be finite numbers up to {LARGEST_SCORE:.0e}, not "
+                f"{quoted(list(scores))}"
+            )
+        _check_order(ranks, scores)
     return tuple(
         Response(answer_of(text, n), ranks[n], None if scores is None else float(scores[n]))
         for n, text in enumerate(answers)
     )
 
 
+def _check_order(ranks: Sequence[int], scores: Sequence[float]) -> None:
+    """RecordError if an answer of a better rank has a lower score."""
+    order = sorted(range(len(ranks)), key=lambda n: (ranks[n], scores[n]))
+    for better, worse in combinations(order, 2):
+        if ranks[better] < ranks[worse] and scores[better] < scores[worse]:
+            raise RecordError(
+                f"answer {better} is preferred to answer {worse} but has the lower score "
+                f"({scores[better]} against {scores[worse]})"
+            )
+
+
 def _pairs(cell: Any, responses: Sequence[Response]) -> tuple[tuple[int, int], ...] | None:
     """(better, worse) pairs; they may leave some out but not speak against the ranks."""
     if cell is None:
         return None
-    try:
-        pairs = tuple((int(better), int(worse)) for better, worse in cell)
-        against = [(i, j) for i, j in pairs if responses[i].rank >= responses[j].rank]
-    except (TypeError, ValueError):
-        raise RecordError(f"pairs should be a list of [better, worse], not {cell}") from None
-    except IndexError:
-        against = []  # Record says which answer does not exist
-    if against:
-        raise RecordError(f"pair {list(against[0])} does not agree with the ranks")
+    lists = isinstance(cell, list | tuple) and all(isinstance(one, list | tuple) for one in cell)
+    if not lists or not all(len(one) == 2 and all(map(_is_whole, one)) for one in cell):
+        raise RecordError(
+            "pairs should be a list of [better, worse], both numbers of answers, not "
+            f"{quoted(cell)}"
+        )
+    pairs = tuple((better, worse) for better, worse in cell)
+    n, known = len(responses), set()
+    for i, j in pairs:
+        # Record says which answer does not exist.
+        if 0 <= i < n and 0 <= j < n and responses[i].rank >= responses[j].rank:
+            raise RecordError(f"pair {[i, j]} does not agree with the ranks")
+        if (i, j) in known:
+            raise RecordError(f"pair {[i, j]} is given twice, which would count it twice")
+        known.add((i, j))
     return pairs
 
 
@@ -227,13 +279,27 @@ def _last_turn(cell: Any, name: str) -> tuple[list[Any], Any]:
     return cell[:-1], content
 
 
-def _label(cell: Any) -> str:
-    return "" if cell is None else str(cell)
+def _label(cell: Any, what: str) -> str:
+    return "" if cell is None else text_of(str(cell), what)
+
+
+def _missing(wanted: Iterable[str | None], row: Mapping[str, Any]) -> str:
+    """Which columns would have held it, and which there are."""
+    names = [name for name in wanted if name]
+    if not names:
+        return "data.source.columns names no column for it"
+    either = f"neither {' nor '.join(names)} is" if len(names) > 1 else f"{names[0]} is not"
+    return f"{either} there; its columns are {_names(row)}"
+
+
+def _names(columns: Iterable[str]) -> str:
+    return quoted(", ".join(sorted(columns)), 400)
+
+
+def _is_whole(value: Any) -> bool:
+    return isinstance(value, int) and not isinstance(value, bool) and abs(value) <= LARGEST_RANK
 
 
 def _is_number(value: Any) -> bool:
-    return isinstance(value, int | float) and not isinstance(value, bool) and math.isfinite(value)
-
-
-def _kind(value: Any) -> str:
-    return "nothing" if value is None else f"a {type(value).__name__}"
+    number = isinstance(value, int | float) and not isinstance(value, bool)
+    return number and abs(value) <= LARGEST_SCORE  # NaN is not

@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Sequence
 
+from mmreward.errors import quoted
 from mmreward.records import Media, Message, RecordError
 
 _PLACEHOLDER = re.compile(r"<image(?:[ _]?(\d+))?>")
@@ -48,15 +49,16 @@ def place_images(
             for number, (role, parts) in enumerate(turns)
         ]
     elif len(places) != len(images):
-        shown = ", ".join(f"<image{place}>" for place in places)
+        shown = quoted(", ".join(f"<image{place}>" for place in places))
         raise RecordError(
             f"the prompt has {_count(len(places), 'image placeholder')} ({shown}) but the row has "
             f"{_count(len(images), 'image')}"
         )
     elif any(places) and sorted(places) != sorted(str(n + 1) for n in range(len(images))):
+        shown = quoted(", ".join(place or "-" for place in places))
         raise RecordError(
-            f"the prompt's image placeholders are numbered {', '.join(p or '-' for p in places)}; "
-            f"every number from 1 to {len(images)} must occur once, or none"
+            f"the prompt's image placeholders are numbered {shown}; every number from 1 to "
+            f"{len(images)} must occur once, or none"
         )
     waiting = iter(images)
     media: list[Media] = []

@@ -12,7 +12,7 @@ from PIL import Image
 
 from mmreward.data.bad_records import BadRecord
 from mmreward.data.sources.base import LazyRecords, Source, Split
-from mmreward.errors import UserError
+from mmreward.errors import UserError, printable
 from mmreward.records import Media, Message, Record
 
 IMAGES = ("keep", "drop", "blind")
@@ -165,7 +165,7 @@ def sample_text(records: Sequence[Record], count: int = 3, most: int = 300) -> s
 
 def describe(record: Record, most: int) -> str:
     """One record as plain text: where it is from, turns, answers with their ranks."""
-    lines = [record.where or record.source_id or record.id]
+    lines = [printable(record.where or record.source_id or record.id)]
     for message in record.messages:
         shown = ""
         for part in message.content:
@@ -182,4 +182,5 @@ def describe(record: Record, most: int) -> str:
 
 def _short(text: str, most: int) -> str:
     text = text if len(text) <= most else f"{text[:most]}… ({len(text):,} characters)"
-    return text.replace("\n", "\n    ")
+    # What a data set holds must not command the terminal it is shown on.
+    return printable(text).replace("\n", "\n    ")

@@ -137,12 +137,16 @@ def test_what_a_cell_may_hold(tmp_path) -> None:
         ("https://x.org/1.png", "is a URL; store the file beside the rows"),
         ("../1.png", r"lies outside .*; give benchmark.x.image_root the folder it is in"),
         ("/etc/hosts", "lies outside"),
-        (3, "cannot be a int"),
+        (3, "cannot be a number"),
+        ({"url": "https://x.org/1.png"}, "is a URL; store the file beside the rows"),
+        ({"src": "1.png"}, "the keys src"),
+        ("loop.png", "loop"),
     ],
 )
 def test_cells_that_are_no_image(tmp_path, cell, said) -> None:
+    (tmp_path / "loop.png").symlink_to(tmp_path / "loop.png")
     with pytest.raises(RecordError, match=said):
-        media(tmp_path).images(cell)
+        media(tmp_path).images(cell)[0].load()
 
 
 def test_links_do_not_lead_out(tmp_path) -> None:

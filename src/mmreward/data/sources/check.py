@@ -21,10 +21,13 @@ class Check:
     """Reads, compares and splits rows. A row is named by its place in `places`: (n, 2) table, row.
 
     Call `read`, then `compare`; then ask for `bad`, `splits` and `unread`.
+
+    look: images are looked at; if not, rows are split by their prompts
     """
 
-    def __init__(self, tables: Sequence[Table]) -> None:
+    def __init__(self, tables: Sequence[Table], look: bool = True) -> None:
         self.tables = tables
+        self.look = look
         self.readers = list(dict.fromkeys(table.reader for table in tables))
         lengths = [len(table.rows) for table in tables]
         self.places = np.stack(
@@ -45,11 +48,12 @@ class Check:
         for number, (t, _) in enumerate(self.places):
             try:
                 record = self.record(number)
-                for media in record.media:
+                seen = record.media if self.look else ()
+                for media in seen:
                     files.check(media)
                 _check_answers(record)
                 if keys and self.tables[t].split == "train":
-                    images = [files.sha256(media)[:16] for media in record.media]
+                    images = [files.sha256(media)[:16] for media in seen]
                     group = [f"group {record.group}"] if record.group else []
                     self.keys[number] = (*(images or [prompt_hash(record)]), *group)
             except RecordError as error:

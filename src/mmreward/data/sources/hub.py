@@ -8,7 +8,7 @@ from typing import Any
 
 from mmreward.data.fields import Fields
 from mmreward.data.images import ImageReader
-from mmreward.data.sources.base import Split
+from mmreward.data.sources.base import SPLITS, Split
 from mmreward.data.sources.rows import RowSource
 from mmreward.data.sources.tables import Table, data_name
 from mmreward.data.splitting import Fractions
@@ -41,7 +41,8 @@ class Hub(RowSource):
     """Any data set that the `datasets` library reads (an optional dependency).
 
     path:       an id of the hub, or a local copy: a folder written by `save_to_disk`, a folder
-                laid out as on the hub, or one .parquet, .jsonl or .csv file
+                laid out as on the hub, or one .parquet, .jsonl, .json or .csv file, the
+                last three also as .gz
     revision:   commit of a hub id; without one a run could not be repeated
     config:     name of a subset, for data sets that have several
     splits:     our split -> the data set's; None for one to be held out of train
@@ -51,7 +52,7 @@ class Hub(RowSource):
     image_root: folder for images that are given as paths; that of a local copy if None
     allow_outside, fetch_urls: image paths may leave it, image URLs are fetched
     name:       of the data in reports; that of the data set if None
-    on_bad_record: "error" or "skip"; see `RowSource` for what is checked
+    on_bad_record, images: see `RowSource`
 
     Nothing that comes with a data set is executed.
     """
@@ -71,19 +72,19 @@ class Hub(RowSource):
         fetch_urls: bool = False,
         name: str | None = None,
         on_bad_record: str = "error",
+        images: str = "keep",
     ) -> None:
         if path is None:
             raise UserError("data.source.path is missing; give a hub id or a local copy")
+        wanted_splits = check_splits(splits)
         found = load(path, revision, config)
         local = Path(path)
         folder = local if local.is_dir() else local.parent
         # Paths in somebody's hub data set must not name files of this machine.
         root = Path(image_root) if image_root else folder if local.exists() else None
-        reader = Fields(columns or {}, ImageReader(root, allow_outside, fetch_urls))
+        reader = Fields(columns or {}, ImageReader(root, allow_outside, fetch_urls, images))
         tables = []
-        for split, wanted in (splits or {"train": "train"}).items():
-            if wanted is None:
-                continue
+        for split, wanted in wanted_splits.items():
             if wanted not in found:
                 raise UserError(
                     f"data.source.splits.{split}={wanted} is not a split of {path}; it has "
@@ -92,8 +93,27 @@ class Hub(RowSource):
             rows = DatasetRows(found[wanted], f"{path} {wanted}")
             tables.append(Table(split, rows, reader))
         super().__init__(
-            data_name(name, path), tables, Fractions(validation, test, split_seed), on_bad_record
+            data_name(name, path),
+            tables,
+            Fractions(validation, test, split_seed),
+            on_bad_record,
+            images,
         )
+
+
+def check_splits(splits: Mapping[Split, str | None] | None) -> dict[Split, str]:
+    """our split -> the data set's, those of None left out; UserError if none is to train on."""
+    given = {"train": "train"} if splits is None else splits
+    if unknown := [split for split in given if split not in SPLITS]:
+        raise UserError(
+            f"data.source.splits.{unknown[0]} is not a split; the splits are {', '.join(SPLITS)}"
+        )
+    named = {split: name for split in SPLITS if (name := given.get(split)) is not None}
+    if "train" not in named:
+        raise UserError(
+            "data.source.splits.train=null leaves nothing to train on; name a split of the data set"
+        )
+    return named
 
 
 def load(path: str, revision: str | None, config: str | None) -> dict[str, Any]:
@@ -119,7 +139,7 @@ def load(path: str, revision: str | None, config: str | None) -> dict[str, Any]:
         if (local / "dataset_dict.json").is_file() or (local / "state.json").is_file():
             loaded = datasets.load_from_disk(path)
         elif local.is_file():
-            reader = _READERS[local.suffix.lower()]
+            reader = _READERS[Path(path.lower().removesuffix(".gz")).suffix]
             loaded = datasets.load_dataset(reader, data_files={"train": path})
         else:
             loaded = datasets.load_dataset(path, config, revision=revision)

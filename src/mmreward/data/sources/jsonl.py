@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import gzip
 import json
+import sys
 import zlib
 from array import array
 from collections.abc import Iterable, Mapping
@@ -16,7 +17,7 @@ from mmreward.data.sources.base import Split
 from mmreward.data.sources.rows import RowSource
 from mmreward.data.sources.tables import Table, data_name, file_tables
 from mmreward.data.splitting import Fractions
-from mmreward.errors import UserError
+from mmreward.errors import UserError, kind
 from mmreward.records import RecordError
 
 
@@ -41,6 +42,8 @@ class JsonLines:
                     self._index(file)
         except (OSError, EOFError, zlib.error) as error:
             raise UserError(f"{path} cannot be read ({error})") from None
+        if other := self._other_format():
+            raise UserError(f"{path} is no file of JSON lines but {other}")
 
     def _index(self, file: Iterable[bytes]) -> None:
         offset = 0
@@ -52,25 +55,40 @@ class JsonLines:
                     self._lines.append(line)
             offset += len(line)
 
+    def _other_format(self) -> str:
+        """What the file is if it holds no JSON lines, and the source that reads it."""
+        first = self._line(0).strip() if len(self) else b""
+        if first.startswith(b"PAR1"):
+            return "parquet; read it with data/source=parquet"
+        if self.path.suffix.lower() == ".csv":
+            return "a table of text; read it with data/source=hub"
+        if first.startswith(b"[") and (len(self) == 1 or first == b"[" or first.endswith(b",")):
+            return "one JSON list; read it with data/source=hub"
+        return ""
+
+    def _line(self, index: int) -> bytes:
+        if self._lines is not None:
+            return self._lines[index]
+        # Opened each time: workers that share an open file would move each other's position.
+        with self.path.open("rb") as file:
+            file.seek(self._offsets[index])
+            return file.readline()
+
     def __len__(self) -> int:
         return len(self._numbers)
 
     def __getitem__(self, index: int) -> Mapping[str, Any]:
-        if self._lines is not None:
-            line = self._lines[index]
-        else:
-            # Opened each time: workers that share an open file would move each other's position.
-            with self.path.open("rb") as file:
-                file.seek(self._offsets[index])
-                line = file.readline()
         try:
-            row = json.loads(line)
+            row = json.loads(self._line(index))
         except json.JSONDecodeError as error:
             raise RecordError(f"it is not JSON ({error.msg}, character {error.pos})") from None
         except UnicodeDecodeError as error:
             raise RecordError(f"it is not UTF-8 ({error.reason}, byte {error.start})") from None
+        except ValueError:  # the only other one that json.loads raises
+            limit = sys.get_int_max_str_digits()
+            raise RecordError(f"it holds a whole number of more than {limit:,} digits") from None
         if not isinstance(row, dict):
-            raise RecordError(f"it is a JSON {type(row).__name__}, not an object")
+            raise RecordError(f"it is JSON but {kind(row)}, not an object")
         return row
 
     def where(self, index: int) -> str:
@@ -94,6 +112,7 @@ class Jsonl(RowSource):
     fetch_urls:      image URLs are fetched
     name:            of the data in reports; the file's if None
     on_bad_record:   "error" or "skip"
+    images:          "drop" if they need not exist; see `RowSource`
     """
 
     def __init__(
@@ -110,11 +129,12 @@ class Jsonl(RowSource):
         fetch_urls: bool = False,
         name: str | None = None,
         on_bad_record: str = "error",
+        images: str = "keep",
     ) -> None:
         def open_file(file: Path, split: Split) -> list[Table]:
             root = Path(image_root) if image_root else file.parent
-            images = ImageReader(root, allow_outside, fetch_urls)
-            return [Table(split, JsonLines(file), Fields(columns or {}, images))]
+            reader = ImageReader(root, allow_outside, fetch_urls, images)
+            return [Table(split, JsonLines(file), Fields(columns or {}, reader))]
 
         tables = file_tables(
             {"train": path, "validation": validation_path, "test": test_path}, open_file
@@ -124,4 +144,5 @@ class Jsonl(RowSource):
             tables,
             Fractions(validation, test, split_seed),
             on_bad_record,
+            images,
         )

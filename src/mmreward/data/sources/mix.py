@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping, Sequence
 from functools import partial
+from typing import Any
 
 import numpy as np
 
@@ -34,12 +36,10 @@ class Mix:
         name: str | None = None,
     ) -> None:
         self.sources = list(sources.values())
-        if weights is not None and (
-            set(weights) != set(sources) or not all(w > 0 for w in weights.values())
-        ):
+        if weights is not None and not _are_weights(weights, sources):
             raise UserError(
                 f"data.source.weights must give each of {', '.join(sources)} a number above 0, "
-                f"not {dict(weights)}"
+                f"not {weights}"
             )
         self.weights = None if weights is None else [float(weights[key]) for key in sources]
         self.name = name or "+".join(source.name for source in self.sources)
@@ -68,6 +68,15 @@ class Mix:
             for source in self.sources
             for column in getattr(source, "unread_columns", ())
         ]
+
+
+def _are_weights(weights: Any, sources: Mapping[str, Source]) -> bool:
+    if not isinstance(weights, Mapping) or set(weights) != set(sources):
+        return False
+    return all(
+        isinstance(w, int | float) and not isinstance(w, bool) and 0 < w < math.inf
+        for w in weights.values()
+    )
 
 
 def _pick(parts: Sequence[Sequence[Record]], order: np.ndarray, number: int) -> Record:

@@ -31,7 +31,7 @@ class Mmpr(RowSource):
     validation, test: fractions of the rows to hold out; no image is in two splits
     split_seed:    of that choice
     allow_outside: paths may lead out of that folder
-    on_bad_record: "error" or "skip"; see `RowSource` for what is checked
+    on_bad_record, images: see `RowSource`
     """
 
     def __init__(
@@ -44,6 +44,7 @@ class Mmpr(RowSource):
         allow_outside: bool = False,
         name: str = "mmpr",
         on_bad_record: str = "error",
+        images: str = "keep",
     ) -> None:
         subsets = read_meta(path)
         meta = Path(str(path))
@@ -51,11 +52,14 @@ class Mmpr(RowSource):
         tables = []
         for subset, entry in subsets.items():
             where = f"{path} entry {subset}"
-            folder, annotation = _find(folders, entry["annotation"], allow_outside, where)
-            images = inside(folder.resolve(), entry["root"], allow_outside)
-            fields = Fields({"prompt": "question"}, ImageReader(images, allow_outside))
+            annotation, pictures = _find(folders, entry, allow_outside, where)
+            fields = Fields(
+                {"prompt": "question"}, ImageReader(pictures, allow_outside, images=images)
+            )
             tables.append(Table("train", JsonLines(annotation), fields, category=subset))
-        super().__init__(name, tables, Fractions(validation, test, split_seed), on_bad_record)
+        super().__init__(
+            name, tables, Fractions(validation, test, split_seed), on_bad_record, images
+        )
 
 
 def read_meta(path: str | None) -> dict[str, dict[str, Any]]:
@@ -64,9 +68,8 @@ def read_meta(path: str | None) -> dict[str, dict[str, Any]]:
         raise UserError(f"data.source.path={path} is no file; give the meta.json of MMPR")
     try:
         subsets = json.loads(Path(path).read_text())
-        entries = dict(subsets).items()
-        bad = [name for name, entry in entries if not {"root", "annotation"} <= set(entry)]
-    except (TypeError, ValueError) as error:
+        bad = [name for name, entry in dict(subsets).items() if not _names_paths(entry)]
+    except (TypeError, ValueError, RecursionError) as error:
         raise UserError(f"{path} is not the meta.json of MMPR ({error})") from None
     if bad or not subsets:
         raise UserError(
@@ -76,15 +79,22 @@ def read_meta(path: str | None) -> dict[str, dict[str, Any]]:
     return dict(subsets)
 
 
+def _names_paths(entry: Any) -> bool:
+    return isinstance(entry, dict) and all(
+        isinstance(entry.get(key), str) for key in ("root", "annotation")
+    )
+
+
 def _find(
-    folders: list[Path], annotation: str, allow_outside: bool, where: str
+    folders: list[Path], entry: dict[str, Any], allow_outside: bool, where: str
 ) -> tuple[Path, Path]:
-    """(folder, annotation file in it) for the first folder that has it."""
+    """(annotation file, folder of images) below the first folder that has the file."""
+    annotation = entry["annotation"]
     try:
         for folder in folders:
             file = inside(folder.resolve(), annotation, allow_outside)
             if file.is_file():
-                return folder, file
+                return file, inside(folder.resolve(), entry["root"], allow_outside)
     except RecordError as error:
         raise UserError(f"{where}: {error}") from None
     tried = " or ".join(str(folder) for folder in folders)

@@ -61,13 +61,14 @@ class Parquet(RowSource):
         fetch_urls: bool = False,
         name: str | None = None,
         on_bad_record: str = "error",
+        images: str = "keep",
     ) -> None:
         def open_file(given: Path, split: Split) -> list[Table]:
             files = sorted(given.glob("*.parquet")) if given.is_dir() else [given]
             if not files:
                 raise UserError(f"{given} holds no *.parquet files; give the folder that does")
             root = Path(image_root) if image_root else files[0].parent
-            reader = Fields(columns or {}, ImageReader(root, allow_outside, fetch_urls))
+            reader = Fields(columns or {}, ImageReader(root, allow_outside, fetch_urls, images))
             return [Table(split, read_parquet(file), reader) for file in files]
 
         tables = file_tables(
@@ -78,6 +79,7 @@ class Parquet(RowSource):
             tables,
             Fractions(validation, test, split_seed),
             on_bad_record,
+            images,
         )
 
 

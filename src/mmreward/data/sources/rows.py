@@ -9,6 +9,7 @@ from functools import cached_property, partial
 import numpy as np
 
 from mmreward.data.bad_records import BadRecord, check_policy, refuse
+from mmreward.data.preparation import drop_images
 from mmreward.data.sources.base import LazyRecords, Split
 from mmreward.data.sources.check import Check, implied_group
 from mmreward.data.sources.tables import Table
@@ -47,10 +48,19 @@ class RowSource:
     fractions:     what is held out
     on_bad_record: "error": any bad row is an error that names it; "skip": bad rows are left out
                    and listed in `bad_records`
+    images:        "drop" for records without their images, which are not looked at and need not
+                   exist; their readers must be told so too. Rows are then split and grouped by
+                   their prompts, but contradict only rows of the same image cell. Any other value
+                   leaves the images in
     """
 
     def __init__(
-        self, name: str, tables: Sequence[Table], fractions: Fractions, on_bad_record: str
+        self,
+        name: str,
+        tables: Sequence[Table],
+        fractions: Fractions,
+        on_bad_record: str,
+        images: str = "keep",
     ) -> None:
         self.name = name
         self.tables = tables
@@ -61,6 +71,7 @@ class RowSource:
             test=0.0 if "test" in apart else fractions.test,
         )
         self.on_bad_record = check_policy(on_bad_record)
+        self.images = images
 
     def split(self, split: Split) -> Sequence[Record]:
         """Records built when asked for.
@@ -84,13 +95,15 @@ class RowSource:
         table, row = self.tables[places[number][0]], int(places[number][1])
         try:
             record = table.record(row)
+            if self.images == "drop":
+                record = drop_images(record)
             return replace(record, group=record.group or implied_group(record))
         except RecordError as error:  # the file has changed since it was checked
             raise RecordError(f"{table.rows.where(row)}: {error}") from None
 
     @cached_property
     def _checked(self) -> Checked:
-        check = Check(self.tables)
+        check = Check(self.tables, look=self.images != "drop")
         check.read(keys=self.fractions.validation > 0 or self.fractions.test > 0)
         check.compare()
         bad = check.bad()

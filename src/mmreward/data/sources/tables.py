@@ -9,7 +9,7 @@ from typing import Any, Protocol
 
 from mmreward.data.sources.base import Split
 from mmreward.errors import UserError
-from mmreward.records import Record
+from mmreward.records import Record, RecordError
 
 
 class Rows(Protocol):
@@ -52,7 +52,10 @@ class Table:
 
     def record(self, index: int) -> Record:
         """Raises RecordError, without file and row."""
-        record = self.reader.record(self.rows[index])
+        try:
+            record = self.reader.record(self.rows[index])
+        except RecursionError:
+            raise RecordError("its lists are nested too deeply to be read") from None
         return replace(
             record,
             where=self.rows.where(index),

@@ -41,7 +41,7 @@ class MediaFiles:
         if isinstance(cell, list | tuple):
             return tuple(media for item in cell for media in self.images(item))
         if isinstance(cell, Mapping) and cell.get("bytes") is None:
-            cell = cell.get("path")
+            cell = cell.get("path") or cell.get("url") or cell
         if isinstance(cell, str) and cell and not is_encoded(cell):
             if is_url(cell):
                 raise RecordError(f"image {cell} is a URL; store the file beside the rows")
@@ -80,7 +80,7 @@ class MediaFiles:
             if inside:
                 known = (p for p in inside if p.exists() or p.with_suffix("").is_dir())
                 return next(known, inside[0])
-        except (OSError, ValueError) as error:  # a NUL in it, a loop of links
+        except (OSError, RuntimeError, ValueError) as error:  # a NUL in it, a loop of links
             raise RecordError(f"{text[:80]!r} is not a path ({error})") from None
         raise RecordError(
             f"{text} lies outside {self.folder}; give {self.option} the folder it is in"
