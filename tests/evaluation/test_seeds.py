@@ -82,3 +82,9 @@ def test_difference_of_two_models_with_seeds():
         list(mean_interval(second.mean(axis=0) - first.mean(axis=0), clusters))
     )
     assert seed_difference(first[:1], second, clusters)["over_seeds_ci95"] is None
+
+
+def test_an_accuracys_interval_over_seeds_stays_one() -> None:
+    right = np.vstack([np.repeat([1.0, 0.0], [20, 20]), np.repeat([1.0, 0.0], [32, 8])])
+    low, high = seed_spread(right, np.arange(40))["over_seeds_ci95"]
+    assert (low, high) == (0.0, 1.0)  # 65 % ± 191 points

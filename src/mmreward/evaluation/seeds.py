@@ -4,7 +4,8 @@ what other pairs would change.
 With right[s, i] for S seeds and n pairs, the accuracy of seed s is a_s and its mean over seeds a.
 
 over pairs   other pairs of the same kind, these seeds: the mean over seeds of every pair, clustered
-over seeds   other seeds, these pairs: t interval of a_1 … a_S (S - 1 degrees of freedom)
+over seeds   other seeds, these pairs: t interval of a_1 … a_S (S - 1 degrees of freedom), that of
+             an accuracy cut to 0 … 1, beyond which two seeds' interval easily reaches
 noise        standard deviation between seeds that arises although no seed is better than another,
              because each errs on other pairs: the residuals' share of it (two-way analysis of
              variance, Cochran 1977 for clusters). Seeds differ truly by what `sd` has beyond it.
@@ -49,7 +50,7 @@ def seed_spread(right: Matrix, clusters: NDArray[Any]) -> dict[str, Any]:
         "sd": float(accuracies.std(ddof=1)),
         "noise": math.sqrt(noise / (len(right) - 1)) / right.shape[1],
         "over_pairs_ci95": None if over_pairs is None else list(over_pairs),
-        "over_seeds_ci95": list(_t_interval(accuracies)),
+        "over_seeds_ci95": [min(max(end, 0.0), 1.0) for end in _t_interval(accuracies)],
     }
 
 
