@@ -181,3 +181,10 @@ def test_the_hash_is_of_the_file_and_not_of_the_pixels() -> None:
 def test_a_name_is_short_and_on_one_line() -> None:
     name = Media(path=Path("a\n\x1b" + "A" * 9000)).name
     assert len(name) < 400 and name.startswith("a\\n\\x1bAAA") and name.isprintable()
+
+
+def test_postscript_is_not_run() -> None:
+    buffer = io.BytesIO()
+    Image.new("RGB", (8, 6)).save(buffer, "EPS")
+    with pytest.raises(RecordError, match="is PostScript; convert it to PNG first"):
+        Media(data=buffer.getvalue()).load()

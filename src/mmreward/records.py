@@ -88,6 +88,8 @@ class Media:
             handle = self.path if self.path is not None else io.BytesIO(self.data or b"")
             # What Pillow warns of is either no matter or becomes an error that names the image.
             with warnings.catch_warnings(action="ignore"), Image.open(handle) as image:
+                if image.format == "EPS":  # a program that Pillow would have Ghostscript run
+                    raise RecordError(f"image {self.name} is PostScript; convert it to PNG first")
                 width, height = image.size
                 if width * height > MAX_IMAGE_PIXELS:
                     raise RecordError(
