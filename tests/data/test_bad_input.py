@@ -21,7 +21,7 @@ from PIL import Image
 from PIL.ImageFile import ImageFile
 
 import mmreward.data.images
-from mmreward.data.bad_records import BadRecord, read_bad_records, write_bad_records
+from mmreward.data.bad_records import BadRecord, read_bad_records, reasons, write_bad_records
 from mmreward.data.encoding import Encoder
 from mmreward.data.prefix import Collate
 from mmreward.data.skipping import SkippingCollate, encodable
@@ -499,3 +499,15 @@ def test_base64_of_something_else_is_not_an_image(folder: Path) -> None:
     code = base64.b64encode(b"\xff\xd8\xff\xe0" + b"no picture").decode()
     with pytest.raises(RecordError, match=r"image \(14 bytes\) cannot be read"):
         jsonl(folder, [row(image=code)]).split("train")
+
+
+def test_reasons_that_differ_in_names_and_numbers_are_one_and_keep_what_they_share() -> None:
+    bad = [
+        BadRecord(f"row {n}", f"Better is {n}, neither Output1 nor Output2; see a/{n}.png")
+        for n in (7, 8)
+    ]
+    bad.append(BadRecord("row 9", "answer 1 is empty"))
+    assert reasons(bad) == {
+        "Better is … neither Output1 nor Output2; see …": (2, "row 7: " + bad[0].reason),
+        "answer 1 is empty": (1, "row 9: answer 1 is empty"),
+    }

@@ -11,7 +11,7 @@ from helpers import image, record, tiny_backbone
 
 from mmreward.bundle import make_encoder
 from mmreward.data.prefix import Collate
-from mmreward.evaluation.scoring import CONDITIONS, score_condition
+from mmreward.evaluation.scoring import CONDITIONS, MOST_WORK, batches, score_condition
 from mmreward.evaluation.tables import CONDITIONS as SHOWN
 from mmreward.evaluation.tables import Key, ScoreWriter
 from mmreward.model.heads import Linear
@@ -118,3 +118,25 @@ def test_a_record_that_its_condition_makes_too_long_is_left_out_of_it(tmp_path, 
 
 def test_every_condition_has_its_place_in_the_reports():
     assert set(CONDITIONS) == set(SHOWN)
+
+
+def test_long_records_come_in_small_batches() -> None:
+    """None is lost, none is in a batch that would take more than it may, unless it is alone."""
+    lengths = [10] * 300 + [3000] * 40 + [20000]
+    waiting = [(str(n), record("x" * length)) for n, length in enumerate(lengths)]
+    found = list(batches(waiting, 128))
+    assert [item for chunk in found for item in chunk] == waiting
+    assert [len(chunk) for chunk in found[:2]] == [128, 128]
+    for chunk in found:
+        longest = max(len(one.prompt) for _, one in chunk)
+        assert len(chunk) == 1 or len(chunk) * longest**2 <= MOST_WORK
+
+
+def test_progress_adds_up_to_what_had_to_be_scored(
+    tmp_path: Path, model: RewardModel, collate: Collate
+) -> None:
+    shares: list[float] = []
+    with ScoreWriter(tmp_path, {}) as writer:
+        score_condition("intact", model, collate, RECORDS, writer, 2, shares.append)
+        score_condition("intact", model, collate, RECORDS, writer, 2, shares.append)
+    assert len(shares) == 2 and sum(shares) == pytest.approx(1)

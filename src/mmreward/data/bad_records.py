@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import re
-from collections import Counter
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -46,13 +45,28 @@ def refuse(bad: Sequence[BadRecord], rows: int) -> None:
 
 def reasons(bad: Sequence[BadRecord]) -> dict[str, tuple[int, str]]:
     """Reason -> (how often, the first as "where: reason"), most frequent first. Reasons that
-    differ in numbers, paths and names in quotes alone are one."""
-    masked = [re.sub(r"\d+|'[^']*'|\"[^\"]*\"|\S*/\S*", "…", one.reason) for one in bad]
-    first = dict(zip(reversed(masked), reversed(bad), strict=True))
+    differ in numbers, paths and names in quotes alone are one, with … where they differ."""
+    alike: dict[str, list[BadRecord]] = {}
+    for one in bad:
+        masked = re.sub(r"\d+|'[^']*'|\"[^\"]*\"|\S*/\S*", "…", one.reason)
+        alike.setdefault(masked, []).append(one)
     return {
-        reason: (count, f"{first[reason].where}: {first[reason].reason}")
-        for reason, count in Counter(masked).most_common()
+        _common([one.reason for one in found], masked): (
+            len(found),
+            f"{found[0].where}: {found[0].reason}",
+        )
+        for masked, found in sorted(alike.items(), key=lambda item: -len(item[1]))
     }
+
+
+def _common(texts: Sequence[str], masked: str) -> str:
+    """The words that all the texts share in their places, … for the others."""
+    words = [text.split() for text in texts]
+    if len({len(one) for one in words}) > 1:
+        return masked
+    return " ".join(
+        column[0] if len(set(column)) == 1 else "…" for column in zip(*words, strict=True)
+    )
 
 
 def write_bad_records(folder: Path, bad: Sequence[BadRecord]) -> str:

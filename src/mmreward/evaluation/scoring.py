@@ -23,6 +23,10 @@ from mmreward.records import Record, RecordError
 Transform = Callable[[Sequence[Record]], list[Record | None]]
 
 
+# Of a batch: records times the square of the longest one's characters. 128 of 1,000 fit.
+MOST_WORK = 128e6
+
+
 def _each(change: Callable[[Record], Record | None]) -> Transform:
     return lambda records: [change(record) for record in records]
 
@@ -65,6 +69,7 @@ def score_condition(
     records: Sequence[Record],
     writer: ScoreWriter,
     batch_size: int,
+    progress: Callable[[float], None] = lambda share: None,
 ) -> int:
     """Scores what the table does not hold yet; returns how many records the model was given.
 
@@ -72,6 +77,8 @@ def score_condition(
     interrupted evaluation continues where it stopped. A record that the condition leaves as it is
     takes over its intact scores. Answers with the same text get the same score, the first one's:
     branches of one row differ in the last digits, which must not decide a pair.
+
+    progress: called after every batch with its share of the records that had to be scored
     """
     device = next(model.parameters()).device
     condition = find_condition(name)
@@ -87,10 +94,9 @@ def score_condition(
         else:
             waiting.append((original.id, shown))
     # Long rows together: the padding of a batch follows its longest row.
-    waiting.sort(key=lambda item: sum(len(r.text) for r in item[1].responses) + len(item[1].prompt))
+    waiting.sort(key=lambda item: _length(item[1]))
     scored = 0
-    for start in range(0, len(waiting), batch_size):
-        chunk = waiting[start : start + batch_size]
+    for chunk in batches(waiting, batch_size):
         encoded = list(_encoded(name, chunk, collate))
         if not encoded:
             continue
@@ -106,7 +112,29 @@ def score_condition(
             )
             first += len(texts)
         scored += len(encoded)
+        progress(len(chunk) / len(waiting))
     return scored
+
+
+def batches(
+    waiting: Sequence[tuple[str, Record]], batch_size: int
+) -> Iterator[list[tuple[str, Record]]]:
+    """At most `batch_size` records each, fewer of long ones: what attention takes grows with the
+    square of the length, and a batch is as long as its longest row."""
+    chunk: list[tuple[str, Record]] = []
+    for item in waiting:
+        length = _length(item[1])
+        if chunk and (len(chunk) == batch_size or (len(chunk) + 1) * length**2 > MOST_WORK):
+            yield chunk
+            chunk = []
+        chunk.append(item)
+    if chunk:
+        yield chunk
+
+
+def _length(record: Record) -> int:
+    """Characters of a record's prompt and answers."""
+    return len(record.prompt) + sum(len(response.text) for response in record.responses)
 
 
 def _encoded(

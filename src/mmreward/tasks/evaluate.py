@@ -33,6 +33,7 @@ from mmreward.model.reward import RewardModel
 from mmreward.records import Record
 from mmreward.tasks.assemble import data_source, fresh_model, quiet
 from mmreward.tasks.benchmarks import sets_to_score, told
+from mmreward.tasks.progress import Scoring
 
 
 def evaluate(cfg: DictConfig) -> float:
@@ -97,7 +98,7 @@ def evaluate_model(
     # Evaluation is deterministic: dropout off.
     model.eval()
     meta = {**_meta(run, model, collate), SETS: {found.name: found.info() for found in sets}}
-    with ScoreWriter(folder, meta) as writer, console.status("scoring") as status:
+    with ScoreWriter(folder, meta) as writer, Scoring(console) as progress:
         for trained in (True, False):
             chosen = [n for n, c in conditions.items() if c.trained is trained]
             if not chosen:
@@ -105,8 +106,10 @@ def evaluate_model(
             scorer = model if trained else _untrained(run, model)
             for condition, (name, split, records) in product(chosen, parts):
                 if split == "test" or condition == MODEL:
-                    status.update(f"scoring {name}, {split}: {condition}")
-                    score_condition(condition, scorer, collate, records, writer, options.batch_size)
+                    advance = progress.begin(f"{name}, {split}: {condition}", len(records))
+                    score_condition(
+                        condition, scorer, collate, records, writer, options.batch_size, advance
+                    )
     table = read_table(folder)
     keep_images(folder, (record for found in sets for record in found.records), table)
     if training is None and (folder / METRICS).is_file():

@@ -77,7 +77,7 @@ def test_jsonl_beside_a_folder_of_images(tmp_path) -> None:
     assert missing.category == "reasoning" and "image_5.png does not exist" in missing.reason
     assert found.info()["unusable"][0] == {
         "category": "reasoning",
-        "reason": "image file … does not exist",
+        "reason": missing.reason,
         "n": 1,
         "example": f"{missing.where}: {missing.reason}",
     }

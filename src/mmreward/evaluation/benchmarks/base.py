@@ -39,7 +39,7 @@ class BenchmarkSet:
     name:     what it is called in records.jsonl; its module, if it has one, has the same name
     records:  in the order of the rows
     unusable: the rows that are no records
-    expected: numbers of rows it may have; empty: any
+    expected: numbers of rows that benchmark.<name>.rows accepts; empty: any
     images:   "keep" or "drop"
     origin:   where the rows are from: path, or hub and revision
     own:      it is the run's own data, whose bad rows data.on_bad_record decides about

@@ -58,7 +58,7 @@ class MMRLHFRewardBench(RowBenchmark):
 
     def check_rows(self, tables: Sequence[tuple[Path, Rows]]) -> None:
         super().check_rows(tables)
-        ids = [identity(rows[index]) for _, rows in tables for index in range(len(rows))]
+        ids = [_identity(rows, index) for _, rows in tables for index in range(len(rows))]
         if len(ids) == ROWS and len(set(ids)) != GROUPS:
             raise UserError(
                 f"{self.path or self.hub} has {ROWS} pairs in {len(set(ids))} groups of one id, "
@@ -66,7 +66,9 @@ class MMRLHFRewardBench(RowBenchmark):
             )
 
     def category(self, row: Mapping[str, Any]) -> str:
-        path = f"{row.get('image') or ''} {row.get('video') or ''}"
+        image = row.get("image")
+        image = image.get("path") if isinstance(image, Mapping) else image
+        path = f"{image or ''} {row.get('video') or ''}"
         return next((name for name in CATEGORIES if name in path), "")
 
     def group(self, row: Mapping[str, Any]) -> str:
@@ -83,6 +85,13 @@ class MMRLHFRewardBench(RowBenchmark):
                 raise RecordError("it has neither image nor video")
         answers = [row.get("chosen"), row.get("rejected")]
         return text_record(row.get("prompt"), answers, (0, 1), shown, identity(row))
+
+
+def _identity(rows: Rows, index: int) -> str:
+    try:
+        return identity(rows[index])
+    except RecordError as error:  # which group it belongs to is unknown, and so is Acc+
+        raise UserError(f"{rows.where(index)}: {error}; give an unchanged copy") from None
 
 
 def official(table: PairTable, column: str) -> list[Metric]:
