@@ -11,7 +11,7 @@ from run_folders import run_folder
 
 from mmreward.tasks import describe
 from mmreward.tasks.describe import command, run_info, run_name, run_params, run_tags
-from mmreward.tracking.base import SWEEP, RunInfo
+from mmreward.tracking.base import SWEEP, SWEEP_COMMON, RunInfo
 
 
 def chosen(model: str, loss: str, seed: int = 0):
@@ -75,6 +75,22 @@ def test_a_sweeps_runs_carry_its_name(monkeypatch: pytest.MonkeyPatch, tmp_path:
     tags = run_tags(config(), tmp_path, collate)
     assert tags["sweep"] == "variants" and tags["layout"] == "shared"
     assert tags["folder"] == str(tmp_path) and tags["commit"]
+
+
+def test_what_all_jobs_of_a_sweep_have_is_left_out_of_their_names(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(describe, "dataset", lambda cfg, source: {})
+    overrides = ["model=base", "trainer.max_steps=60", "optimizer.lr=1e-3"]
+    collate = SimpleNamespace(layout="shared")
+    names = []
+    for common in (None, '["model=base", "trainer.max_steps=60"]'):
+        if common:
+            monkeypatch.setenv(SWEEP_COMMON, common)
+        info = run_info(config(), tmp_path, overrides, None, collate)
+        names.append(info.name)
+        assert info.command.endswith("model=base trainer.max_steps=60 optimizer.lr=1e-3")
+    assert names == ["base+margin s2 max_steps=60 lr=1e-3", "base+margin s2 lr=1e-3"]
 
 
 def test_the_command_can_be_pasted_and_tells_no_address() -> None:

@@ -21,7 +21,6 @@ import pytest
 
 from mmreward.config import ROOT
 from mmreward.evaluation.overview import WIDTH as OVERVIEW_WIDTH
-from mmreward.tracking.base import SWEEP
 
 SCREENSHOTS = ROOT / "outputs" / "screenshots"
 CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser")
@@ -65,7 +64,7 @@ def sweep(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, str]:
         done = subprocess.run(
             [sys.executable, str(ROOT / "run.py"), *arguments, *SMALL],
             cwd=folder,
-            env=environment | ({SWEEP: "trial"} if "-m" in arguments else {}),
+            env=environment,
             capture_output=True,
             text=True,
             timeout=400,
@@ -134,8 +133,11 @@ def keep(page: Any, name: str) -> None:
     page.screenshot(path=SCREENSHOTS / f"{name}.png")
 
 
-def row(page: Any, number: int) -> Any:
-    return page.locator(f'.ag-row[row-index="{number}"]')
+def row(page: Any, name: str) -> Any:
+    """The run's line in the list, found by its name."""
+    found = page.locator(".ag-row", has_text=name).first
+    page.expect(found).to_be_visible()
+    return page.locator(f'.ag-row[row-index="{found.get_attribute("row-index")}"]')
 
 
 def test_the_printed_link_leads_from_the_sweep_to_its_comparison(
@@ -143,9 +145,10 @@ def test_the_printed_link_leads_from_the_sweep_to_its_comparison(
 ) -> None:
     expect = page.expect
     page.goto(sweep[1].replace(":5000/", f":{ui.port}/"))
-    # The four runs of the sweep, not the fifth, with charts of what is compared first on top.
-    for number, model in enumerate(reversed(MODELS)):
-        expect(row(page, number).get_by_text(f"{model} s0")).to_be_visible()
+    # The runs of the sweep and their comparison, not the run beside it; what is compared first is
+    # on top.
+    for name in ("comparison trial", *(f"{model} s0" for model in MODELS)):
+        expect(row(page, name).get_by_text(name, exact=True)).to_be_visible()
     assert "fusion" not in page.inner_text("body")
     cards = page.get_by_test_id("experiment-view-compare-runs-card")
     expect(cards.first).to_contain_text("accuracy/digits")
@@ -161,8 +164,8 @@ def test_the_printed_link_leads_from_the_sweep_to_its_comparison(
     expect(cards.filter(has_text="train/grad_norm").locator("svg.main-svg").first).to_be_visible()
     keep(page, "2-curves")
 
-    for number in (0, 1, 3):
-        row(page, number).locator(".ag-selection-checkbox:visible").first.click()
+    for model in ("pooling", "contrastive", "base"):
+        row(page, f"{model} s0").locator(".ag-selection-checkbox:visible").first.click()
     page.get_by_role("button", name="Compare").click()
     expect(page.get_by_text("Comparing 3 Runs from 1 Experiment")).to_be_visible()
     body = page.locator("body")
@@ -191,7 +194,7 @@ def test_a_run_shows_its_data_tags_report_and_figures(
 ) -> None:
     expect = page.expect
     page.goto(sweep[1].replace(":5000/", f":{ui.port}/"))
-    row(page, 3).get_by_role("link", name=re.compile("base s0")).click()
+    row(page, "base s0").get_by_role("link", name=re.compile("base s0")).click()
     body = page.locator("body")
     for said in ("sweep", "trial", "commit", "layout", "python run.py model=base", "digits"):
         expect(body).to_contain_text(said)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import shlex
 import socket
@@ -21,7 +22,7 @@ from mmreward.data.prefix import Collate
 from mmreward.data.preparation import Prepared
 from mmreward.data.sources.base import SPLITS
 from mmreward.evaluation.plots import COLOURS
-from mmreward.tracking.base import RUN_INFO, SWEEP, RunInfo, Scalar
+from mmreward.tracking.base import RUN_INFO, SWEEP, SWEEP_COMMON, RunInfo, Scalar
 
 # What a name need not say: it has a place of its own there, or changes nothing about the result.
 _UNNAMED = {
@@ -46,8 +47,9 @@ def run_info(
     tags = run_tags(cfg, folder, collate)
     if cfg.resume and (folder / RUN_INFO).is_file():
         begun = RunInfo.read(folder)
+        # A sweep goes on with its own line; a person may ask for something else.
         changed = [o for o in overrides if not o.startswith(("resume=", "tracking"))]
-        if changed:
+        if changed and len(changed) < len(overrides):
             tags["resumed_with"] = " ".join(changed)
         return RunInfo(
             begun.name,
@@ -57,8 +59,9 @@ def run_info(
             begun.dataset,
             started=begun.started,
         )
+    common = json.loads(os.environ.get(SWEEP_COMMON, "[]"))
     return RunInfo(
-        run_name(cfg, overrides),
+        run_name(cfg, [o for o in overrides if o not in common]),
         run_params(cfg),
         tags,
         command(overrides),

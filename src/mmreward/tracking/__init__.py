@@ -7,7 +7,7 @@ goes on or at any later time (`task=sync`), so nothing is lost with a server tha
 Importing this package imports neither MLflow nor torch.
 """
 
-from mmreward.tracking.base import SWEEP, NoTracking, RunInfo, Tracking
+from mmreward.tracking.base import SWEEP, SWEEP_COMMON, NoTracking, RunInfo, Tracking
 from mmreward.tracking.mlflow_tracking import MLflowTracking
 
-__all__ = ["SWEEP", "MLflowTracking", "NoTracking", "RunInfo", "Tracking"]
+__all__ = ["SWEEP", "SWEEP_COMMON", "MLflowTracking", "NoTracking", "RunInfo", "Tracking"]

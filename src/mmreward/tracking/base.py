@@ -20,6 +20,8 @@ RUN_INFO = "run.json"
 
 # Set by a launcher in each job's process: the sweep's name, by which its runs are found together.
 SWEEP = "MMREWARD_SWEEP"
+# And this: the overrides that all its jobs have, as JSON. The names of its runs leave them out.
+SWEEP_COMMON = "MMREWARD_SWEEP_COMMON"
 
 
 @dataclass
