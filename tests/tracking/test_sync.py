@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import json
+import os
+import subprocess
+import sys
 import time
 from pathlib import Path
 from typing import Any
@@ -12,6 +15,7 @@ from mlflow import MlflowClient
 from mlflow_server import Server
 from run_folders import end, train
 
+from mmreward.config import ROOT
 from mmreward.errors import UserError
 from mmreward.tracking import MLflowTracking, RunInfo
 
@@ -48,7 +52,8 @@ def content(server: Server) -> dict[str, dict[str, Any]]:
 
 def expected_curve(folder: Path) -> list[tuple[int, int, float]]:
     lines = [json.loads(line) for line in (folder / "curves.jsonl").read_text().splitlines()]
-    return [(line["step"], line["time"], line["train/loss"]) for line in lines]
+    train = [line for line in lines if "train/loss" in line]
+    return [(line["step"], line["time"], line["train/loss"]) for line in train]
 
 
 def test_a_run_whose_server_was_away_is_uploaded_later(folder: Path, server: Server) -> None:
@@ -131,3 +136,58 @@ def test_a_killed_run_ends_in_the_store_too(folder: Path, server: Server) -> Non
     server.start()
     tracking(folder, server).sync(folder)
     assert content(server)["base s0"]["status"] == "KILLED"
+
+
+def test_training_outlives_its_server(tmp_path: Path, server: Server) -> None:
+    """The same through run.py: exit code 0, a full run folder, and task=sync."""
+    server.start()
+    small = (
+        "model.backbone.hidden_size=32", "model.backbone.layers=1",
+        "model.backbone.vision_depth=1", "data.source.train_records=256", "data.batch_size=8",
+        "trainer.max_steps=60", "trainer.val_check_interval=30", "trainer.log_every_n_steps=1",
+        "trainer.enable_progress_bar=false", "evaluation.conditions=[intact]",
+    )  # fmt: skip
+    address = f"tracking.uri={server.uri}"
+    run = [sys.executable, str(ROOT / "run.py")]
+    training = subprocess.Popen(
+        [*run, *small, address, "hydra.run.dir=outputs/run"],
+        cwd=tmp_path,
+        env={**os.environ, "OMP_NUM_THREADS": "1"},
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+    )
+    folder = tmp_path / "outputs" / "run"
+    while not (folder / "curves.jsonl").exists():
+        assert training.poll() is None, training.communicate()[0]
+        time.sleep(0.05)
+    server.kill()
+    screen, _ = training.communicate(timeout=300)
+    assert training.returncode == 0, screen
+    assert "Traceback" not in screen
+    assert "upload the rest with: python run.py task=sync run=outputs/run" in screen
+    assert (folder / "metrics.json").is_file() and (folder / "report.md").is_file()
+    assert len(expected_curve(folder)) == 60
+
+    failed = subprocess.run(
+        [*run, "task=sync", "run=outputs/run", address],
+        cwd=tmp_path, capture_output=True, text=True,
+    )  # fmt: skip
+    assert failed.returncode == 1 and "run this again" in failed.stderr
+    assert "Traceback" not in failed.stderr
+    server.start()
+    done = subprocess.run(
+        [*run, "task=sync", "run=outputs/run", address],
+        cwd=tmp_path, capture_output=True, text=True,
+    )  # fmt: skip
+    assert done.returncode == 0, done.stderr
+    assert done.stdout.splitlines()[0] == "uploaded: outputs/run"
+    assert done.stdout.splitlines()[1].startswith(f"{server.uri}/#/experiments/")
+    client = MlflowClient(server.uri)
+    experiment = client.get_experiment_by_name("mmreward")
+    (tracked,) = client.search_runs([experiment.experiment_id])
+    assert tracked.info.status == "FINISHED"
+    results = json.loads((folder / "metrics.json").read_text())["benchmarks"]["digits"]
+    assert tracked.data.metrics["accuracy/digits"] == results["accuracy"]
+    curve = client.get_metric_history(tracked.info.run_id, "train/loss")
+    assert [(p.step, p.timestamp, p.value) for p in curve] == expected_curve(folder)
