@@ -1,5 +1,4 @@
 PYTHON ?= python3
-MLFLOW_URI ?= sqlite:///outputs/mlflow.db
 
 VENV := .venv
 BIN := $(VENV)/bin
@@ -36,6 +35,6 @@ check: setup  ## lint, formatting, types and layers
 	$(BIN)/mypy
 	$(BIN)/lint-imports
 
-ui: setup  ## show the runs in the browser (MLFLOW_URI=… for another store)
-	MLFLOW_DISABLE_TELEMETRY=true MLFLOW_SERVER_ENABLE_JOB_EXECUTION=false \
-	$(BIN)/mlflow ui --workers 1 --backend-store-uri $(MLFLOW_URI)
+ui: setup  ## show the runs in the browser (PORT=…, MLFLOW_URI=… for another port or store)
+	$(BIN)/python run.py task=ui $(if $(PORT),port=$(PORT)) \
+	$(if $(MLFLOW_URI),tracking.uri=$(MLFLOW_URI))

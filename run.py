@@ -18,6 +18,7 @@ from omegaconf.errors import OmegaConfBaseException
 
 from mmreward.config import check_keys, one_sentence, register_resolvers, register_schemas
 from mmreward.errors import UserError
+from mmreward.tracking.download import find_runs
 
 # OpenMP's threads spin while they wait for each other. Spinning long, they are several times
 # slower as soon as the machine does anything else; not at all, they are no faster than one.
@@ -34,6 +35,7 @@ register_resolvers()
 def main(cfg: DictConfig) -> float | None:
     """Runs the task; what it returns is what a sweeper optimises."""
     try:
+        find_runs(cfg)
         check_keys(cfg)
         return hydra.utils.get_method(cfg.task._target_)(cfg)
     except UserError as error:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import resource
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -127,26 +128,67 @@ def test_the_run_is_in_mlflow_with_its_curves(finished: tuple[Path, str]) -> Non
     experiment = client.get_experiment_by_name("mmreward")
     (tracked,) = client.search_runs([experiment.experiment_id])
     assert tracked.info.status == "FINISHED"
-    assert tracked.data.params["model"] == "base"
+    assert list(tracked.data.params) == [
+        "model", "loss", "backbone", "head", "pooling", "lr", "batch", "seed", "data",
+    ]  # fmt: skip
     assert tracked.data.params["loss"] == "bradley_terry"
-    assert len(client.get_metric_history(tracked.info.run_id, "train/loss")) >= 3
+    assert {"commit", "host", "layout"} <= set(tracked.data.tags)
+    assert tracked.info.run_name.startswith("base s0 hidden_size=32")
+    (data,) = tracked.inputs.dataset_inputs
+    assert data.dataset.name == "digits" and '"train": 64' in data.dataset.profile
+    for curve in ("loss", "accuracy", "lr", "grad_norm", "pairs_per_second"):
+        points = client.get_metric_history(tracked.info.run_id, f"train/{curve}")
+        assert [point.step for point in points] == [1, 2, 3, 4], curve
     metrics = json.loads((only_run(folder) / "metrics.json").read_text())
     accuracy = metrics["benchmarks"]["digits"]["accuracy"]
-    assert tracked.data.metrics["test/digits/accuracy"] == pytest.approx(accuracy)
+    assert tracked.data.metrics["accuracy/digits"] == pytest.approx(accuracy)
     names = {item.path for item in client.list_artifacts(tracked.info.run_id)}
-    assert {"config.yaml", "report.md", "metrics.json", "figures"} <= names
+    assert {"config.yaml", "overrides.yaml", "report.md", "metrics.json", "figures"} <= names
 
 
-def test_evaluate_reads_the_run_and_repeats_nothing(finished: tuple[Path, str]) -> None:
+def test_the_last_line_opens_the_charts_of_all_runs(finished: tuple[Path, str]) -> None:
+    last = finished[1].splitlines()[-1]
+    assert last.startswith("make ui, then http://127.0.0.1:5000/#/experiments/")
+    assert last.endswith("/runs?workflowType=machine_learning&compareRunsMode=CHART")
+
+
+def test_evaluate_finds_a_run_by_its_mlflow_id_and_repeats_nothing(
+    finished: tuple[Path, str],
+) -> None:
     folder, _ = finished
     path = only_run(folder)
     before = (path / "scores.jsonl").read_bytes()
-    result = run(folder, "task=evaluate", f"run={path.relative_to(folder)}")
+    run_id = (path / "mlflow_run_id").read_text().strip()
+    result = run(folder, "task=evaluate", f"run={run_id}")
     assert result.returncode == 0, result.stderr
     assert "image greyed out" in result.stdout
+    assert f"run folder: {path.relative_to(folder)}" in result.stdout
+    assert result.stdout.splitlines()[-1].startswith("make ui")
     assert (path / "scores.jsonl").read_bytes() == before
     folders = {item.name for item in (folder / "outputs").iterdir() if item.is_dir()}
     assert folders == {"train", "mlflow-artifacts"}, "an evaluation makes no folder of its own"
+
+
+def test_a_comparison_of_tracked_runs_is_tracked(finished: tuple[Path, str]) -> None:
+    import mlflow
+
+    folder, _ = finished
+    path = only_run(folder)
+    other = folder / "other"
+    other.mkdir()
+    for name in ("records.jsonl", "scores.jsonl"):
+        shutil.copy(path / name, other)
+    run_id = (path / "mlflow_run_id").read_text().strip()
+    result = run(folder, "task=compare", f"runs=[{run_id}]", f"tables=[{other}]")
+    assert result.returncode == 0, result.stderr
+    client = mlflow.MlflowClient(f"sqlite:///{folder}/outputs/mlflow.db")
+    experiment = client.get_experiment_by_name("mmreward").experiment_id
+    (summary,) = client.search_runs([experiment], "attributes.run_name = 'comparison'")
+    assert summary.info.status == "FINISHED"
+    accuracy = json.loads((path / "metrics.json").read_text())["benchmarks"]["digits"]["accuracy"]
+    assert summary.data.metrics["variants/digits base s0 accuracy"] == pytest.approx(accuracy)
+    names = {item.path for item in client.list_artifacts(summary.info.run_id)}
+    assert {"report.md", "report.html", "comparison.json", "figures"} <= names
 
 
 def test_a_finished_run_can_go_on_in_its_folder(finished: tuple[Path, str]) -> None:
@@ -169,9 +211,10 @@ def test_two_ranks_train_one_run(tmp_path: Path) -> None:
         "trainer.accelerator=cpu",
         "trainer.devices=2",
         "trainer.precision=32-true",
-        "tracking=none",
     )
     assert result.returncode == 0, result.stderr
     metrics = json.loads((only_run(tmp_path) / "metrics.json").read_text())
     assert metrics["training"]["steps"] == 4
     assert result.stdout.count("run folder:") == 1
+    assert result.stdout.count("make ui") == 1
+    assert "MLflow at" not in result.stdout + result.stderr

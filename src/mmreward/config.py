@@ -82,6 +82,7 @@ class EvaluateConfig:
     run: str = MISSING
     evaluation: EvaluationConfig = field(default_factory=EvaluationConfig)
     benchmark: dict[str, Any] = field(default_factory=dict)
+    tracking: Any = MISSING
 
 
 @dataclass
@@ -91,6 +92,25 @@ class CompareConfig:
     task: Any = MISSING
     runs: list[str] = MISSING
     tables: list[str] = MISSING
+    tracking: Any = MISSING
+
+
+@dataclass
+class SyncConfig:
+    """Every top-level key of an upload."""
+
+    task: Any = MISSING
+    run: str = MISSING
+    tracking: Any = MISSING
+
+
+@dataclass
+class UiConfig:
+    """Every top-level key of the page of all runs."""
+
+    task: Any = MISSING
+    port: int = MISSING
+    tracking: Any = MISSING
 
 
 @dataclass
@@ -110,6 +130,8 @@ def register_schemas() -> None:
     store.store(group="schema", name="evaluate", node=EvaluateConfig, package="_global_")
     store.store(group="schema", name="compare", node=CompareConfig, package="_global_")
     store.store(group="schema", name="audit", node=AuditConfig, package="_global_")
+    store.store(group="schema", name="sync", node=SyncConfig, package="_global_")
+    store.store(group="schema", name="ui", node=UiConfig, package="_global_")
 
 
 def register_resolvers() -> None:

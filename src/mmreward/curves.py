@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import json
 from collections import defaultdict
 from pathlib import Path
 from typing import Any
 
 import lightning.pytorch as pl
 
-FILE = "curves.jsonl"
+from mmreward.curve_file import CURVES, append_row, read_rows
 
 # What the report draws, by the names Lightning logs them under.
 DRAWN = {
@@ -20,10 +19,13 @@ DRAWN = {
 
 
 class Curves(pl.Callback):
-    """Appends what was logged, so that the report needs no tracker and survives one that dies."""
+    """Appends what was logged, so that the report needs no tracker and survives one that dies.
+
+    Trackers read this file: they show the same points at the same times.
+    """
 
     def __init__(self, folder: Path) -> None:
-        self.path = folder / FILE
+        self.path = folder / CURVES
         self._written = 0  # an accumulated step ends several batches and is one line
 
     def on_train_batch_end(
@@ -33,20 +35,20 @@ class Curves(pl.Callback):
         step = trainer.global_step
         if trainer.is_global_zero and step % every == 0 and step != self._written:
             self._written = step
-            self._write(trainer, "train/")
+            rate = trainer.optimizers[0].param_groups[0]["lr"]
+            self._write(trainer, "train/", {"train/lr": rate})
 
     def on_validation_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         if trainer.is_global_zero:
-            self._write(trainer, "val/")
+            self._write(trainer, "val/", {})
 
-    def _write(self, trainer: pl.Trainer, prefix: str) -> None:
+    def _write(self, trainer: pl.Trainer, prefix: str, more: dict[str, float]) -> None:
         values = {
             name: float(value)
             for name, value in trainer.callback_metrics.items()
             if name.startswith(prefix)
         }
-        with self.path.open("a") as file:
-            file.write(json.dumps({"step": trainer.global_step, **values}) + "\n")
+        append_row(self.path, trainer.global_step, values | more)
 
 
 def read_curves(folder: Path) -> dict[str, list[tuple[int, float]]]:
@@ -54,10 +56,8 @@ def read_curves(folder: Path) -> dict[str, list[tuple[int, float]]]:
 
     A step that a resumed run trained again counts once, as it was the last time.
     """
-    path = folder / FILE
     rows: dict[str, dict[int, float]] = defaultdict(dict)
-    for line in path.read_text().splitlines() if path.is_file() else ():
-        row = json.loads(line)
+    for row in read_rows(folder / CURVES)[0]:
         for name, value in row.items():
             if name in DRAWN:
                 rows[DRAWN[name]][row["step"]] = value

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections import deque
 from collections.abc import Callable, Iterable
 from statistics import fmean
@@ -141,11 +142,18 @@ class RewardModule(pl.LightningModule):
         gradient_clip_val: float | None = None,
         gradient_clip_algorithm: str | None = None,
     ) -> None:
-        """Clips by the norm over all ranks' shards under FSDP, which Lightning refuses to do."""
+        """Clips, and logs the norm that the gradients had before: that of all accumulated batches
+        and, under FSDP, of all ranks' shards, where Lightning refuses to clip."""
         wrapped = self.trainer.strategy.model
-        if gradient_clip_val and isinstance(wrapped, FullyShardedDataParallel):
-            wrapped.clip_grad_norm_(gradient_clip_val)
+        clip_by_norm = gradient_clip_val and gradient_clip_algorithm in (None, "norm")
+        limit = float(gradient_clip_val) if clip_by_norm and gradient_clip_val else math.inf
+        if isinstance(wrapped, FullyShardedDataParallel):
+            norm = wrapped.clip_grad_norm_(limit)
         else:
+            parameters = [p for group in optimizer.param_groups for p in group["params"]]
+            norm = torch.nn.utils.clip_grad_norm_(parameters, limit)
+        self.log("train/grad_norm", norm, batch_size=1)
+        if gradient_clip_val and not clip_by_norm:
             self.clip_gradients(optimizer, gradient_clip_val, gradient_clip_algorithm)
 
     # -- checkpoints -----------------------------------------------------------------------

@@ -13,7 +13,7 @@ from mmreward.data.prefix import PrefixBatch
 
 
 class Throughput(pl.Callback):
-    """Counts pairs, cut records and seconds of training, validation left out, and shows pairs/s."""
+    """Counts pairs, cut records and seconds of training, validation left out; shows the rate."""
 
     def __init__(self) -> None:
         self.seconds = 0.0
@@ -48,7 +48,8 @@ class Throughput(pl.Callback):
         self.pairs += len(batch.pairs)
         self.cut += batch.cuts
         self._stop()
-        pl_module.log("pairs/s", self.pairs / self.seconds, prog_bar=True, batch_size=1)
+        rate = self.pairs / self.seconds
+        pl_module.log("train/pairs_per_second", rate, prog_bar=True, batch_size=1)
 
     def state_dict(self) -> dict[str, Any]:
         return {"seconds": self.seconds, "pairs": self.pairs, "cut": self.cut}

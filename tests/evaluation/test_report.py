@@ -141,7 +141,7 @@ def test_report_shows_every_number_with_interval_and_n_and_its_figures(tmp_path)
     assert f"{percent(shorter['accuracy'])} [{span(shorter['accuracy_ci95'])}], n = 60 |" in text
     assert "a\\|b" in text and "| seconds | 61.2 |" in text and "| steps | 800 |" in text
     links = re.findall(r"\]\((figures/[^)]+\.png)\)", text)
-    assert len(links) == 5
+    assert len(links) == 6
     for link in links:
         with Image.open(tmp_path / link) as figure:
             assert figure.size[0] > 800 and len(figure.convert("RGB").getcolors(1 << 24)) > 10

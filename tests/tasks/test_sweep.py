@@ -68,10 +68,10 @@ def test_finished_runs_are_compared_and_logged_and_the_others_named(tmp_path, ca
     (tracked,) = client.search_runs([client.get_experiment_by_name("test").experiment_id])
     assert tracked.data.tags["sweep"] == "mine" and tracked.info.status == "FINISHED"
     accuracy = found["enhanced"]["accuracy"]
-    assert tracked.data.metrics["digits/enhanced/accuracy"] == pytest.approx(accuracy)
+    assert tracked.data.metrics["variants/digits enhanced accuracy"] == pytest.approx(accuracy)
     kept = {item.path for item in client.list_artifacts(tracked.info.run_id)}
     assert {"comparison.json", "comparison.md", "comparison.png", "report.html"} <= kept
-    assert tracked.info.run_id in screen
+    assert "compareRunsMode=CHART&searchFilter=tags.sweep" in screen
 
 
 def test_a_job_that_was_asked_for_twice_is_one_run(tmp_path):

@@ -15,6 +15,7 @@ from safetensors.torch import load_file
 
 from mmreward.bundle import load_bundle
 from mmreward.config import CONF
+from mmreward.curve_file import CURVES, read_rows
 from mmreward.data.datamodule import ResumableSampler
 from mmreward.data.sources import digits
 from mmreward.errors import UserError
@@ -272,6 +273,12 @@ def test_accumulating_four_batches_of_two_equals_one_of_eight(
     )
     for name in whole:
         torch.testing.assert_close(whole[name], parts[name], atol=2e-5, rtol=1e-4)
+    # The norm is of all accumulated gradients, not of the last batch's.
+    norms = [
+        [row["train/grad_norm"] for row in read_rows(folder / CURVES)[0] if "train/lr" in row]
+        for folder in (tmp_path / "whole", tmp_path / "parts")
+    ]
+    assert norms[0] == pytest.approx(norms[1], rel=1e-4) and len(norms[0]) == 2
 
 
 def test_init_from_takes_the_weights_and_nothing_else(

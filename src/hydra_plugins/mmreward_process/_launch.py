@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import sys
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
@@ -67,7 +68,10 @@ def launch(
                     failed_imports = _server.start(_server.modules(configs))
                 for module, reason in failed_imports.items():
                     screen.say(f"warning: {module} could not be imported for all jobs ({reason})")
-            environment = {tracking.SWEEP: folder.resolve().name}
+            environment = {
+                tracking.SWEEP: folder.resolve().name,
+                tracking.SWEEP_COMMON: json.dumps(common),
+            }
             run_jobs(waiting, launcher.n_jobs, launcher.timeout, environment, screen.started, ended)
         except KeyboardInterrupt:
             screen.say("ended by Ctrl-C")

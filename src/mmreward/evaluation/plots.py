@@ -6,6 +6,7 @@ Colours are from the Okabe-Ito palette, which colour-blind readers can tell apar
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Mapping, Sequence
 from math import ceil
 from pathlib import Path
@@ -136,7 +137,10 @@ def learning_figure(title: str, ylabel: str, rows: Sequence[tuple[int, float]]) 
 
 def save(figure: Figure, path: Path) -> None:
     path.parent.mkdir(parents=True, exist_ok=True)
-    figure.savefig(path, dpi=150)
+    with warnings.catch_warnings():
+        # Texts of any language may come; signs that matplotlib's fonts lack show as boxes.
+        warnings.filterwarnings("ignore", "Glyph .* missing from font")
+        figure.savefig(path, dpi=150)
 
 
 def titled_axes(height: float, title: str) -> tuple[Figure, Axes]:

@@ -6,11 +6,11 @@ from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-import numpy as np
-
 from mmreward.evaluation import plots
+from mmreward.evaluation.html import write_html
 from mmreward.evaluation.markdown import REPORT, quoted, save_figure
 from mmreward.evaluation.official_report import official_lines
+from mmreward.evaluation.overview import mistakes_figure, worst_mistakes, write_overview
 from mmreward.evaluation.pairs import BLIND, MODEL, PairTable, judged_sets, pair_tables
 from mmreward.evaluation.pictures import pictures
 from mmreward.evaluation.report_tables import calibration_table, length_table
@@ -41,7 +41,9 @@ def write_report(
     table: ScoreTable,
     curves: Mapping[str, Sequence[tuple[int, float]]] | None = None,
 ) -> Path:
-    """Writes report.md and its figures into `folder` and returns the report's path.
+    """Writes report.md, report.html, the figures and their overview into `folder`.
+
+    Returns the path of report.md.
 
     metrics: the content of metrics.json
     table:   the score table they were computed from, for margins and examples
@@ -51,9 +53,11 @@ def write_report(
     for name, pairs in judged_sets(pair_tables(table)).items():
         lines += _section(folder, name, metrics["benchmarks"][name], pairs)
     lines += _training(folder, metrics["training"], curves or {})
-    path = folder / REPORT
+    path, text = folder / REPORT, "\n".join(lines)
     # Lone surrogates in answers have no UTF-8 form.
-    path.write_text("\n".join(lines), encoding="utf-8", errors="replace")
+    path.write_text(text, encoding="utf-8", errors="replace")
+    write_overview(folder, text)
+    write_html(path)  # trackers show no image that a Markdown file names
     return path
 
 
@@ -123,7 +127,7 @@ def _section(folder: Path, name: str, metrics: Mapping[str, Any], table: PairTab
         "",
         links["margins"],
         "",
-        *_mistakes(folder, table),
+        *_mistakes(folder, name, table),
     ]
     return lines
 
@@ -162,14 +166,13 @@ def _categories(metrics: Mapping[str, Any]) -> Iterator[str]:
         )
 
 
-def _mistakes(folder: Path, table: PairTable) -> Iterator[str]:
-    margins = table.margins[MODEL].to_numpy()
-    worst = [int(i) for i in np.argsort(margins, kind="stable")[:MISTAKES] if margins[i] < 0]
-    if not worst:
+def _mistakes(folder: Path, name: str, table: PairTable) -> Iterator[str]:
+    gallery = mistakes_figure(name, table)
+    if gallery is None:
         return
-    yield "### Worst mistakes"
-    yield ""
-    for number, index in enumerate(worst, 1):
+    yield from ("### Worst mistakes", "", save_figure(folder, f"{name} mistakes", gallery), "")
+    margins = table.margins[MODEL].to_numpy()
+    for number, index in enumerate(worst_mistakes(table, MISTAKES), 1):
         pair = table.pairs.iloc[index]
         record = table.records[pair["row"]]
         yield (

@@ -93,18 +93,3 @@ def optimizer_and_scheduler(cfg: DictConfig) -> tuple[Any, Any]:
     except (TypeError, ValueError) as error:
         raise UserError(f"{name} could not be built from {dict(cfg[name])}: {error}") from error
     return optimizer, scheduler
-
-
-def flat_metrics(metrics: dict[str, Any]) -> dict[str, float]:
-    """The numbers of metrics.json under short flat names, for the tracker."""
-    flat: dict[str, float] = {}
-    for name, values in metrics["benchmarks"].items():
-        flat[f"test/{name}/accuracy"] = values["accuracy"]
-        for end, bound in zip(("low", "high"), values["accuracy_ci95"] or (), strict=False):
-            flat[f"test/{name}/accuracy_{end}"] = bound
-        for control, row in values["controls"].items():
-            flat[f"test/{name}/{control}"] = row["accuracy"]
-        for key, number in values["official"].items():
-            flat[f"test/{name}/official/{key}"] = number["value"]
-    flat.update({f"training/{k}": v for k, v in metrics["training"].items()})
-    return flat

@@ -5,16 +5,21 @@ Nothing here needs a model; it runs on a machine without torch.
 
 from __future__ import annotations
 
+from collections.abc import Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
 from hydra.core.hydra_config import HydraConfig
 from omegaconf import DictConfig
 from rich.console import Console
 
+from mmreward.config import build
 from mmreward.evaluation.comparison import common_sets
 from mmreward.evaluation.comparison import compare as compare_runs
 from mmreward.evaluation.comparison_report import comparison_tables, write_comparison
-from mmreward.evaluation.runs import read_runs
+from mmreward.evaluation.runs import Run, read_runs
+from mmreward.tracking.base import RUN_INFO, RunInfo, Tracking
+from mmreward.tracking.store import RUN_ID_FILE
 
 
 def compare(cfg: DictConfig) -> None:
@@ -28,3 +33,28 @@ def compare(cfg: DictConfig) -> None:
     for table in comparison_tables(comparison):
         console.print(table)
     console.print(f"report: {page}", soft_wrap=True)
+    if link := track(cfg, runs, comparison, folder):
+        console.print(link, soft_wrap=True)
+
+
+def track(
+    cfg: DictConfig, runs: Sequence[Run], comparison: Mapping[str, Any], folder: Path
+) -> str | None:
+    """A summary run beside the runs that were compared, where those are tracked; see
+    `Tracking.summary`."""
+    tracked = [run for run in runs if (run.folder / RUN_ID_FILE).is_file()]
+    if not tracked:
+        return None
+    tracking: Tracking = build(cfg.tracking, "tracking")
+    infos = [RunInfo.read(run.folder) for run in tracked if (run.folder / RUN_INFO).is_file()]
+    sweeps = {info.tags.get("sweep") for info in infos}
+    sweep = sweeps.pop() if len(sweeps) == 1 else None
+    tags = {"sweep": sweep} if sweep else {}
+    tags["compared"] = ", ".join(run.name for run in runs)
+    metrics = {
+        f"{name}/{run}/accuracy": row["metrics"]["accuracy"]
+        for name, found in comparison["benchmarks"].items()
+        for run, row in found["runs"].items()
+    }
+    left = ("report.md", "report.html", "figures", "comparison.json")
+    return tracking.summary("comparison", metrics, tags, [folder / name for name in left])

@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import os
-import socket
-import subprocess
 from pathlib import Path
 from typing import Any
 
@@ -19,11 +17,10 @@ from rich.console import Console
 from rich.table import Table
 
 from mmreward.bundle import load_weights, save_bundle
-from mmreward.config import ROOT, build, load_run_config, save_config
+from mmreward.config import build, load_run_config, save_config
 from mmreward.curves import Curves
 from mmreward.data.bad_records import left_out, write_bad_records
 from mmreward.data.datamodule import PreferenceData
-from mmreward.data.prefix import Collate
 from mmreward.data.preparation import sample_text
 from mmreward.data.skipping import SkippingCollate
 from mmreward.data.sources.base import SPLITS, Source
@@ -36,7 +33,6 @@ from mmreward.lightning_module import RewardModule
 from mmreward.model.backbone import count_parameters
 from mmreward.tasks.assemble import (
     data_source,
-    flat_metrics,
     fresh_model,
     make_collate,
     optimizer_and_scheduler,
@@ -44,9 +40,11 @@ from mmreward.tasks.assemble import (
     sample,
 )
 from mmreward.tasks.benchmarks import sets_to_score
+from mmreward.tasks.describe import run_info
 from mmreward.tasks.evaluate import check_evaluation, evaluate_model, tell_sets
 from mmreward.throughput import Throughput
-from mmreward.tracking import SWEEP
+from mmreward.tracking import SWEEP, Tracking
+from mmreward.tracking.base import Status
 
 # Records of each split that are looked at before training; task=audit looks at more.
 AUDITED = 1000
@@ -88,14 +86,15 @@ def train(cfg: DictConfig) -> float | None:
     console.print(f"model: {trainable:,} trainable of {total:,} parameters")
     console.print(f"layout: {collate.layout} ({why})")
 
-    tracking = build(cfg.tracking, "tracking")
-    status = "FAILED"
-    metrics: dict[str, Any] = {"benchmarks": {}, "training": {}}
+    tracking: Tracking = build(cfg.tracking, "tracking")
+    info = run_info(cfg, folder, overrides, source, collate)
+    status: Status = "FAILED"
+    metrics: dict[str, Any] = {}
+    if not console.quiet:
+        info.write(folder)
     try:
-        tracking.start(
-            run_name(cfg), run_params(cfg), run_tags(collate), folder / "config.yaml", folder
-        )
-        trainer, throughput = make_trainer(cfg, folder, tracking.logger())
+        tracking.start(folder)
+        trainer, throughput = make_trainer(cfg, folder)
         module = RewardModule(
             model,
             loss,
@@ -138,16 +137,9 @@ def train(cfg: DictConfig) -> float | None:
             )
         status = "FINISHED"
     finally:
-        names = (
-            "report.md",
-            "metrics.json",
-            "scores.jsonl",
-            "records.jsonl",
-            "figures",
-            "images",
-            "model",
-        )
-        link = tracking.finish(flat_metrics(metrics), [folder / name for name in names], status)
+        if not console.quiet:
+            info.end(folder, status)
+        link = tracking.finish(folder)
     if not trainer.is_global_zero:
         return None
     print_summary(console, metrics)
@@ -202,6 +194,8 @@ def new_run(cfg: DictConfig) -> tuple[Path, DictConfig]:
                 "another hydra.run.dir"
             ) from None
         save_config(cfg, folder / "config.yaml")
+        given = list(hydra.overrides.task) if hydra else []
+        (folder / "overrides.yaml").write_text(OmegaConf.to_yaml(given))
     return folder, cfg
 
 
@@ -243,9 +237,7 @@ def plain(node: Any) -> Any:
 # -- trainer -------------------------------------------------------------------------------
 
 
-def make_trainer(
-    cfg: DictConfig, folder: Path, loggers: list[Any]
-) -> tuple[pl.Trainer, Throughput]:
+def make_trainer(cfg: DictConfig, folder: Path) -> tuple[pl.Trainer, Throughput]:
     """The Lightning trainer with its callbacks."""
     if (cfg.trainer.max_steps == -1) == (cfg.trainer.max_epochs == -1):
         raise UserError(
@@ -270,7 +262,7 @@ def make_trainer(
         cfg.trainer,
         "trainer",
         callbacks=callbacks,
-        logger=loggers or False,
+        logger=False,  # trackers read the curves from the run folder
         default_root_dir=folder,
     )
     return trainer, throughput
@@ -299,7 +291,7 @@ def keep_best(
         module.load_state_dict(state["state_dict"], strict=False)
 
 
-# -- what the screen and the tracker show --------------------------------------------------
+# -- what the screen shows -----------------------------------------------------------------
 
 
 def data_table(source: Source) -> Table:
@@ -319,33 +311,3 @@ def data_table(source: Source) -> Table:
 
 def _range(values: list[int]) -> str:
     return "–" if not values else "–".join(str(v) for v in sorted({values[0], values[-1]}))
-
-
-def run_name(cfg: DictConfig) -> str:
-    """What varied, in a few words: enhanced+contrastive, seed 1."""
-    choices = cfg.choices or {}
-    return f"{choices.get('model', 'model')}+{choices.get('loss', 'loss')} s{cfg.seed}"
-
-
-def run_params(cfg: DictConfig) -> dict[str, Any]:
-    """Few, flat and short, in the order a comparison reads best."""
-    choices = dict(cfg.choices or {})
-    kinds = ("model", "loss", "model/backbone", "model/head", "model/pooling", "data/source")
-    named = {kind.split("/")[-1]: choices.get(kind) for kind in kinds}
-    return {**named, "lr": cfg.optimizer.lr, "batch": cfg.data.batch_size, "seed": cfg.seed}
-
-
-def run_tags(collate: Collate) -> dict[str, str]:
-    """Where and from what state of the code the run comes."""
-    try:
-        command = ["git", "rev-parse", "--short", "HEAD"]
-        commit = subprocess.run(command, capture_output=True, text=True, cwd=ROOT).stdout.strip()
-    except OSError:  # a machine without git
-        commit = ""
-    sweep = {"sweep": name} if (name := os.environ.get(SWEEP)) else {}
-    return {
-        **sweep,
-        "layout": collate.layout,
-        "host": socket.gethostname(),
-        "commit": commit or "unknown",
-    }

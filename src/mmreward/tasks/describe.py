@@ -1,0 +1,158 @@
+"""What a training run tells about itself in a few words: name, parameters, tags, data set."""
+
+from __future__ import annotations
+
+import json
+import os
+import shlex
+import socket
+import subprocess
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import yaml
+from hydra.core.hydra_config import HydraConfig
+from lightning.pytorch.utilities.rank_zero import rank_zero_only
+from omegaconf import DictConfig, OmegaConf
+
+from mmreward.config import CONF, ROOT
+from mmreward.data.digest import data_digest
+from mmreward.data.prefix import Collate
+from mmreward.data.preparation import Prepared
+from mmreward.data.sources.base import SPLITS
+from mmreward.evaluation.plots import COLOURS
+from mmreward.tracking.base import RUN_INFO, SWEEP, SWEEP_COMMON, RunInfo, Scalar
+
+# What a name need not say: it has a place of its own there, or changes nothing about the result.
+_UNNAMED = {
+    "task", "model", "loss", "seed", "resume", "trainer", "trainer.accelerator", "trainer.devices",
+    "trainer.enable_progress_bar", "trainer.log_every_n_steps", "data.num_workers",
+    "data.eval_batch_size",
+}  # fmt: skip
+_UNNAMED_GROUPS = {"checkpoint", "evaluation", "hydra", "tracking"}
+_NAMED_AT_MOST = 4
+
+# Of a sweep's jobs: the colours that figures have, then lighter and darker ones.
+_COLOURS = (
+    *COLOURS, "#7FB8E0", "#A87200", "#7FD1B8", "#7A3E60", "#1F6E99", "#F2A37A", "#6B6400",
+    "#ADADAD", "#003F66", "#F7D08A", "#005C43", "#E8BED5",
+)  # fmt: skip
+
+
+def run_info(
+    cfg: DictConfig, folder: Path, overrides: Sequence[str], source: Prepared, collate: Collate
+) -> RunInfo:
+    """The description of a run that begins, or of one that goes on and keeps what it was called."""
+    tags = run_tags(cfg, folder, collate)
+    if cfg.resume and (folder / RUN_INFO).is_file():
+        begun = RunInfo.read(folder)
+        # A sweep goes on with its own line; a person may ask for something else.
+        changed = [o for o in overrides if not o.startswith(("resume=", "tracking"))]
+        if changed and len(changed) < len(overrides):
+            tags["resumed_with"] = " ".join(changed)
+        return RunInfo(
+            begun.name,
+            begun.params,
+            {**begun.tags, **tags},
+            begun.command,
+            begun.dataset,
+            started=begun.started,
+        )
+    common = json.loads(os.environ.get(SWEEP_COMMON, "[]"))
+    return RunInfo(
+        run_name(cfg, [o for o in overrides if o not in common]),
+        run_params(cfg),
+        tags,
+        command(overrides),
+        dataset(cfg, source),
+    )
+
+
+def run_name(cfg: DictConfig, overrides: Sequence[str]) -> str:
+    """What varied, in a few words: `enhanced s1`, `enhanced+contrastive s1 lr=1e-3`.
+
+    The loss is named where it is not the model's own.
+    """
+    choices = cfg.choices or {}
+    model, loss = choices.get("model", "model"), choices.get("loss", "loss")
+    name = model if loss == _own_loss(model) else f"{model}+{loss}"
+    said = []
+    for override in overrides:
+        key, _, value = override.lstrip("+~").partition("=")
+        parts = key.split("@")[0].replace("/", ".").split(".")
+        if key not in _UNNAMED and parts[0] not in _UNNAMED_GROUPS:
+            said.append(f"{parts[-1]}={value.strip('/').rsplit('/', 1)[-1][:24]}")
+    return " ".join([name, f"s{cfg.seed}", *said[:_NAMED_AT_MOST]])
+
+
+def _own_loss(model: str) -> str | None:
+    """The loss that conf/model/<model>.yaml brings."""
+    path = CONF / "model" / f"{model}.yaml"
+    if not path.is_file():
+        return None
+    for entry in yaml.safe_load(path.read_text()).get("defaults", ()):
+        if isinstance(entry, dict) and "/loss@_global_.loss" in entry:
+            return str(entry["/loss@_global_.loss"])
+    return None
+
+
+def run_params(cfg: DictConfig) -> dict[str, Scalar]:
+    """Few, flat and short, in the order a run's page reads best."""
+    choices = dict(cfg.choices or {})
+    kinds = ("model", "loss", "model/backbone", "model/head", "model/pooling")
+    params: dict[str, Any] = {kind.split("/")[-1]: choices.get(kind) for kind in kinds}
+    params |= {"lr": cfg.optimizer.lr, "batch": cfg.data.batch_size, "seed": cfg.seed}
+    params |= {"data": choices.get("data/source")}
+    return {name: value for name, value in params.items() if value is not None}
+
+
+def run_tags(cfg: DictConfig, folder: Path, collate: Collate) -> dict[str, str]:
+    """Where and from what state of the code the run comes."""
+    sweep = {"sweep": name} if (name := os.environ.get(SWEEP)) else {}
+    return {
+        **sweep,
+        **_colour(),
+        "commit": _commit(),
+        "host": socket.gethostname(),
+        "layout": collate.layout,
+        "folder": str(folder.resolve()),
+    }
+
+
+def _colour() -> dict[str, str]:
+    """The colour of a sweep's job in MLflow's charts.
+
+    MLflow colours by run id, and of six runs two are mostly alike.
+    """
+    if not HydraConfig.initialized() or OmegaConf.is_missing(HydraConfig.get().job, "num"):
+        return {}
+    return {"mlflow.runColor": _COLOURS[HydraConfig.get().job.num % len(_COLOURS)]}
+
+
+def _commit() -> str:
+    """The commit, with `-dirty` where files differ from it."""
+    asked = ["git", "describe", "--always", "--dirty", "--exclude=*"]
+    try:
+        done = subprocess.run(asked, capture_output=True, text=True, cwd=ROOT)
+    except OSError:  # a machine without git
+        return "unknown"
+    return done.stdout.strip() or "unknown"
+
+
+def command(overrides: Sequence[str]) -> str:
+    """The line that repeats the run. Where it was tracked is left out: it may hold a password."""
+    said = [o for o in overrides if not o.startswith("tracking.uri=")]
+    return shlex.join(["python", "run.py", *said])
+
+
+def dataset(cfg: DictConfig, source: Prepared) -> dict[str, Any]:
+    """Name, digest, source and counts of the data, as `RunInfo.dataset`."""
+    if getattr(rank_zero_only, "rank", 0) != 0:  # nobody reads it there
+        return {}
+    return {
+        "name": source.name,
+        "digest": data_digest(source),
+        "source": OmegaConf.to_container(cfg.data.source, resolve=True),
+        "counts": {split: len(source.split(split)) for split in SPLITS},
+    }

@@ -1,0 +1,157 @@
+"""What a tracker is, and what a run folder says about its run for a tracker to read."""
+
+from __future__ import annotations
+
+import json
+import os
+import socket
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import Any, Literal, Protocol
+
+from mmreward.curve_file import milliseconds
+from mmreward.errors import UserError
+
+Scalar = str | int | float | bool
+Status = Literal["RUNNING", "FINISHED", "FAILED", "KILLED"]
+
+RUN_INFO = "run.json"
+
+# Set by a launcher in each job's process: the sweep's name, by which its runs are found together.
+SWEEP = "MMREWARD_SWEEP"
+# And this: the overrides that all its jobs have, as JSON. The names of its runs leave them out.
+SWEEP_COMMON = "MMREWARD_SWEEP_COMMON"
+
+
+@dataclass
+class RunInfo:
+    """run.json.
+
+    name:    what varied, in a few words
+    params:  few, flat and short: runs are compared by them; config.yaml holds the rest
+    tags:    where and from what state of the code the run comes
+    command: the line that started it
+    dataset: name, digest, source (the configuration it is read with), counts (records per split)
+    started, ended: milliseconds since 1970
+    """
+
+    name: str
+    params: dict[str, Scalar]
+    tags: dict[str, str]
+    command: str = ""
+    dataset: dict[str, Any] = field(default_factory=dict)
+    status: Status = "RUNNING"
+    started: int = field(default_factory=milliseconds)
+    ended: int | None = None
+    host: str = field(default_factory=socket.gethostname)
+    pid: int = field(default_factory=os.getpid)
+
+    def write(self, folder: Path) -> None:
+        """Whole or not at all: whoever reads it may come at any moment."""
+        path = folder / RUN_INFO
+        unfinished = path.with_suffix(f".{os.getpid()}")
+        unfinished.write_text(json.dumps(asdict(self), indent=2, default=str) + "\n")
+        unfinished.replace(path)
+
+    def end(self, folder: Path, status: Status) -> None:
+        """Writes how and when the run ended."""
+        self.status, self.ended = status, milliseconds()
+        self.write(folder)
+
+    @classmethod
+    def read(cls, folder: Path) -> RunInfo:
+        """Raises UserError if the folder has no readable run.json."""
+        try:
+            info = cls(**json.loads((folder / RUN_INFO).read_text()))
+        except FileNotFoundError:
+            raise UserError(
+                f"{folder} has no {RUN_INFO}; give the folder that a training run printed"
+            ) from None
+        except (ValueError, TypeError) as error:
+            raise UserError(f"{folder / RUN_INFO} cannot be read ({error})") from None
+        if info.status == "RUNNING" and info.host == socket.gethostname() and not _alive(info.pid):
+            info.status = "KILLED"  # it had no chance to say so
+        return info
+
+
+def _alive(pid: int) -> bool:
+    try:
+        os.kill(pid, 0)
+    except ProcessLookupError:
+        return False
+    except OSError:  # somebody else's
+        return True
+    return True
+
+
+class Tracking(Protocol):
+    """What the tasks expect of `tracking=…`. Nothing but `sync` and `find` raises for a store's
+    failure. In a run of several ranks every rank calls the same methods; only rank zero writes.
+    """
+
+    def start(self, folder: Path) -> None:
+        """Opens the run that `folder`'s run.json describes, or the one that the folder already
+        belongs to, and follows the curves that are written there."""
+
+    def finish(self, folder: Path) -> str | None:
+        """Brings everything in `folder` to the store and gives the run the status that run.json
+        has by now. Belongs in a `finally`, so that no run stays RUNNING.
+
+        Also for a run that was tracked earlier and has new results; one that never was (neither
+        `start` nor `sync` saw it) stays untracked.
+
+        Returns a line that says where to look, None where nothing was tracked.
+        """
+
+    def summary(
+        self,
+        name: str,
+        metrics: Mapping[str, float],
+        tags: Mapping[str, str],
+        artifacts: Sequence[Path],
+    ) -> str | None:
+        """Logs one finished run of its own, such as a sweep's comparison; needs no `start`.
+
+        tags: `sweep` is the name that the runs compared here carry as well
+        Returns a line that says where to look, None where nothing was tracked.
+        """
+
+    def sync(self, folder: Path) -> str:
+        """Uploads a run's folder: what the store already has is left alone, what it lacks is
+        added, at the times it was measured. Returns a line that says where to look.
+
+        Raises UserError if the store cannot be reached or refuses something.
+        """
+
+    def find(self, run_id: str, key: str) -> Path:
+        """The folder of a run that the store knows: its own, or a copy of what was uploaded.
+
+        key: what the user called it (`run`, `resume`, …), for messages
+        Raises UserError if there is no such run or it has no folder here and none was uploaded.
+        """
+
+
+class NoTracking:
+    """`tracking=none`: the run folder alone."""
+
+    def start(self, folder: Path) -> None:
+        pass
+
+    def finish(self, folder: Path) -> str | None:
+        return None
+
+    def summary(
+        self,
+        name: str,
+        metrics: Mapping[str, float],
+        tags: Mapping[str, str],
+        artifacts: Sequence[Path],
+    ) -> str | None:
+        return None
+
+    def sync(self, folder: Path) -> str:
+        raise UserError(f"tracking=none has no store to upload {folder} to; choose another")
+
+    def find(self, run_id: str, key: str) -> Path:
+        raise UserError(f"{key}={run_id} needs a store to look in, which tracking=none is not")

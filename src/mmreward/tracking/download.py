@@ -1,0 +1,104 @@
+"""A run id -> the run's folder: its own where it is on this machine, else a copy of what the
+store keeps of it."""
+
+from __future__ import annotations
+
+import re
+import shutil
+from pathlib import Path
+from textwrap import shorten
+from typing import TYPE_CHECKING, Any
+
+from omegaconf import DictConfig
+
+from mmreward.config import build
+from mmreward.errors import UserError
+from mmreward.tracking.base import Tracking
+from mmreward.tracking.store import RUN_ID_FILE, Store, known_id, without_password
+
+if TYPE_CHECKING:
+    from mlflow import MlflowClient
+    from mlflow.entities import Run
+
+_RUN_ID = re.compile(r"[0-9a-f]{32}")
+
+NEEDED = "config.yaml"
+
+
+def is_run_id(text: str) -> bool:
+    """Whether this is how MLflow names runs, and no folder's name."""
+    return _RUN_ID.fullmatch(text) is not None and not Path(text).is_dir()
+
+
+def find_runs(cfg: DictConfig) -> None:
+    """Puts folders where the configuration names runs by their MLflow id.
+
+    Raises UserError as `Tracking.find` does.
+    """
+    found: dict[str, Any] = {k: cfg.get(k) for k in ("run", "resume", "init_from") if cfg.get(k)}
+    found |= {"runs": list(runs)} if (runs := cfg.get("runs")) else {}
+    named = [x for value in found.values() for x in (value if isinstance(value, list) else [value])]
+    if not any(is_run_id(name) for name in named):
+        return
+    tracking: Tracking = build(cfg.tracking, "tracking")
+    for key, value in found.items():
+        names = value if isinstance(value, list) else [value]
+        folders = [str(tracking.find(x, key)) if is_run_id(x) else x for x in names]
+        cfg[key] = folders if isinstance(value, list) else folders[0]
+
+
+def download(store: Store, run_id: str, key: str) -> Path:
+    """As `Tracking.find`."""
+    try:
+        client, _ = store.connect()
+        run = store.run(client, run_id)
+    except Exception as error:
+        reason = without_password(shorten(str(error), 300))
+        raise UserError(f"{key}={run_id}: {store} cannot be asked ({reason})") from error
+    if run is None:
+        raise UserError(
+            f"{key}={run_id} is no run of {store}; give its folder, or the store with tracking.uri="
+        )
+    tags = run.data.tags
+    folder = Path(tags.get("folder", ""))
+    if known_id(folder) == run_id:
+        return folder.relative_to(Path.cwd()) if folder.is_relative_to(Path.cwd()) else folder
+    if key == "resume":
+        raise UserError(
+            f"resume={run_id}: the checkpoints of {run.info.run_name} lie in its folder, "
+            f"{folder} on {tags.get('host')}, which is not here; continue it there, or start "
+            "from its weights with init_from="
+        )
+    return _copy(store, client, run, key)
+
+
+def _copy(store: Store, client: MlflowClient, run: Run, key: str) -> Path:
+    """What was uploaded, downloaded once."""
+    from filelock import FileLock
+
+    run_id = run.info.run_id
+    folder = store.root / "downloads" / run_id
+    folder.parent.mkdir(parents=True, exist_ok=True)
+    with FileLock(folder.with_suffix(".lock"), timeout=3600):
+        if folder.is_dir():
+            return folder
+        unfinished = folder.with_suffix(".unfinished")
+        shutil.rmtree(unfinished, ignore_errors=True)
+        unfinished.mkdir()
+        try:
+            names = [entry.path for entry in client.list_artifacts(run_id)]
+            if NEEDED not in names:
+                raise UserError(
+                    f"{key}={run_id}: {store} keeps no {NEEDED} of {run.info.run_name}, whose "
+                    f"folder is {run.data.tags.get('folder')} on {run.data.tags.get('host')}"
+                )
+            for name in names:
+                client.download_artifacts(run_id, name, str(unfinished))
+        except UserError:
+            raise
+        except Exception as error:
+            reason = without_password(shorten(str(error), 300))
+            raise UserError(f"{key}={run_id} could not be downloaded ({reason})") from error
+        (unfinished / RUN_ID_FILE).write_text(run_id + "\n")
+        unfinished.rename(folder)
+    return folder

@@ -1,0 +1,183 @@
+"""A run folder's content, brought to an MLflow run. Every function may be called again: what the
+run has is left alone, what it lacks is added."""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, TypeVar
+
+from mmreward.curve_file import CURVES, SYSTEM, milliseconds, read_rows
+from mmreward.tracking.base import RUN_INFO, RunInfo
+
+if TYPE_CHECKING:
+    from mlflow import MlflowClient
+    from mlflow.entities import Metric
+
+T = TypeVar("T")
+
+# Most of one kind that one request may carry.
+METRICS_AT_ONCE = 1000
+OTHERS_AT_ONCE = 100
+
+RESULTS = "metrics.json"
+AT_START = ("config.yaml", "overrides.yaml", RUN_INFO)
+# What a run leaves behind that is worth keeping apart from its folder. No checkpoints: they are
+# large, and the bundle holds the best weights.
+AT_END = (
+    "report.md",
+    "report.html",
+    "overview.png",
+    "figures",
+    "images",
+    RESULTS,
+    CURVES,
+    SYSTEM,
+    "records.jsonl",
+    "scores.jsonl",
+    "scores.meta.json",
+    "bad_records.jsonl",
+    "model",
+)
+
+
+def allowed(name: str) -> str:
+    """`name` with what MLflow refuses in names (`&`, brackets, …) turned into underscores."""
+    return re.sub(r"[^a-zA-Z0-9_/.\- ]", "_", name)
+
+
+def describe(client: MlflowClient, run_id: str, info: RunInfo) -> None:
+    """Parameters, tags and the data set."""
+    from mlflow.entities import Param, RunTag
+
+    run = client.get_run(run_id)
+    tags = {
+        "mlflow.source.name": "run.py",
+        "mlflow.note.content": f"`{info.command}`" if info.command else "",
+        **info.tags,
+    }
+    changed = [RunTag(k, v) for k, v in tags.items() if v and run.data.tags.get(k) != v]
+    # A store never changes a parameter, and a run that goes on keeps its own.
+    new = [
+        Param(allowed(key), str(value))
+        for key, value in info.params.items()
+        if allowed(key) not in run.data.params
+    ]
+    for tag_batch in _batches(changed, OTHERS_AT_ONCE):
+        client.log_batch(run_id, tags=tag_batch)
+    for param_batch in _batches(new, OTHERS_AT_ONCE):
+        client.log_batch(run_id, params=param_batch)
+    if info.dataset and not (run.inputs and run.inputs.dataset_inputs):
+        _log_dataset(client, run_id, info.dataset)
+
+
+def _log_dataset(client: MlflowClient, run_id: str, dataset: Mapping[str, Any]) -> None:
+    from mlflow.entities import Dataset, DatasetInput, InputTag
+
+    entity = Dataset(
+        name=dataset["name"],
+        digest=dataset["digest"],
+        source_type="mmreward",
+        source=json.dumps(dataset["source"]),
+        profile=json.dumps(dataset["counts"]),
+    )
+    context = InputTag("mlflow.data.context", "training")
+    client.log_inputs(run_id, [DatasetInput(entity, [context])])
+
+
+def points(rows: Sequence[Mapping[str, Any]]) -> list[Metric]:
+    """Rows of curves.jsonl or system.jsonl as MLflow stores them."""
+    from mlflow.entities import Metric
+
+    return [
+        Metric(allowed(name), float(value), row.get("time", 0), row["step"])
+        for row in rows
+        for name, value in row.items()
+        if name not in ("step", "time")
+    ]
+
+
+def measured_now(values: Mapping[str, float]) -> list[Metric]:
+    """Final numbers, which no curve belongs to."""
+    return points([{**values, "step": 0, "time": milliseconds()}])
+
+
+def write(client: MlflowClient, run_id: str, metrics: Sequence[Metric]) -> None:
+    """Logs the points and waits until the store has them."""
+    for batch in _batches(metrics, METRICS_AT_ONCE):
+        client.log_batch(run_id, metrics=batch)
+
+
+def missing(client: MlflowClient, run_id: str, metrics: Sequence[Metric]) -> list[Metric]:
+    """Those of the points that the run does not have."""
+    present = {
+        (name, point.step, point.timestamp, point.value)
+        for name in {metric.key for metric in metrics}
+        for point in client.get_metric_history(run_id, name)
+    }
+    return [m for m in metrics if (m.key, m.step, m.timestamp, m.value) not in present]
+
+
+def upload_curves(client: MlflowClient, run_id: str, folder: Path) -> None:
+    """Everything in curves.jsonl and system.jsonl."""
+    for name in (CURVES, SYSTEM):
+        found = points(read_rows(folder / name)[0])
+        write(client, run_id, missing(client, run_id, found))
+
+
+def upload_results(client: MlflowClient, run_id: str, folder: Path) -> None:
+    """The numbers of metrics.json, one MLflow metric each, newer ones after older ones."""
+    path = folder / RESULTS
+    if path.is_file():
+        flat = flat_metrics(json.loads(path.read_text(encoding="utf-8")))
+        known = client.get_run(run_id).data.metrics
+        new = {name: v for name, v in flat.items() if known.get(allowed(name)) != v}
+        write(client, run_id, measured_now(new))
+
+
+def upload_files(client: MlflowClient, run_id: str, paths: Sequence[Path]) -> None:
+    """Files, and folders under their names; a failed run lacks some, and those are left out."""
+    for path in paths:
+        if path.is_dir():
+            client.log_artifacts(run_id, str(path), path.name)
+        elif path.exists():
+            client.log_artifact(run_id, str(path))
+
+
+def flat_metrics(results: Mapping[str, Any]) -> dict[str, float]:
+    """The numbers of metrics.json under short flat names, in the order a page should show them.
+
+    MLflow sorts by name and draws a section per prefix: what is compared first comes first, and
+    the rules that need no model, the same for all runs of a data set, are left to the report.
+    """
+    from mmreward.evaluation.rules import RULES
+
+    flat: dict[str, float] = {}
+    for name, values in results.get("benchmarks", {}).items():
+        flat.update(_with_ends(f"accuracy/{name}", values["accuracy"], values["accuracy_ci95"]))
+        for control, row in values["controls"].items():
+            if control not in RULES:
+                flat[f"accuracy/{name}_{control}"] = row["accuracy"]
+        if gain := values.get("image_gain"):
+            flat.update(_with_ends(f"image_gain/{name}", gain["difference"], gain["ci95"]))
+        for key, number in values.get("official", {}).items():
+            flat[f"official/{name}_{key}"] = number["value"]
+        for error in ("ece", "log_loss"):
+            flat[f"reliability/{name}_{error}"] = values["calibration"][error]
+    flat.update({f"training/{k}": v for k, v in results.get("training", {}).items()})
+    return flat
+
+
+def _with_ends(
+    name: str, value: float, interval: Sequence[float] | None
+) -> Iterator[tuple[str, float]]:
+    yield name, value
+    for end, bound in zip(("low", "high"), interval or (), strict=False):
+        yield f"{name}_{end}", bound
+
+
+def _batches(items: Sequence[T], size: int) -> Iterator[list[T]]:
+    for begin in range(0, len(items), size):
+        yield list(items[begin : begin + size])

@@ -1,0 +1,322 @@
+"""MLflow tracking against a real sqlite store, and against servers that do not answer."""
+
+from __future__ import annotations
+
+import json
+import logging
+import os
+import socket
+import subprocess
+import sys
+import time
+from pathlib import Path
+from typing import Any
+
+import pytest
+from lightning.pytorch.utilities.rank_zero import rank_zero_only
+from mlflow import MlflowClient
+from omegaconf import OmegaConf
+from run_folders import end, run_folder, train
+
+from mmreward.config import ROOT
+from mmreward.errors import UserError
+from mmreward.tracking import MLflowTracking, NoTracking, RunInfo
+
+
+def tracking(folder: Path, uri: str | None = None) -> MLflowTracking:
+    return MLflowTracking(root=folder.parent, uri=uri, experiment="trial")
+
+
+def only_run(folder: Path) -> tuple[MlflowClient, Any]:
+    client = MlflowClient(f"sqlite:///{folder.parent / 'mlflow.db'}")
+    experiment = client.get_experiment_by_name("trial")
+    (run,) = client.search_runs([experiment.experiment_id])
+    return client, run
+
+
+def test_a_run_holds_what_its_folder_holds(folder: Path) -> None:
+    tracker = tracking(folder)
+    tracker.start(folder)
+    train(folder, *range(5))
+    client, run = only_run(folder)
+    assert run.info.status == "RUNNING"
+    end(folder)
+    link = tracker.finish(folder)
+
+    client, run = only_run(folder)
+    info = RunInfo.read(folder)
+    assert run.info.status == "FINISHED"
+    assert run.info.run_name == "base s0"
+    assert (run.info.start_time, run.info.end_time) == (info.started, info.ended)
+    assert run.data.tags["sweep"] == "s1"
+    assert run.data.tags["folder"] == str(folder)
+    assert run.data.tags["mlflow.note.content"] == "`python run.py model=base`"
+    assert list(run.data.params.items()) == [("model", "base"), ("lr", "0.001"), ("seed", "0")]
+    curve = client.get_metric_history(run.info.run_id, "train/loss")
+    assert [(p.step, p.value) for p in curve] == [(s, 1.0 / (s + 1)) for s in range(5)]
+    lines = [json.loads(line) for line in (folder / "curves.jsonl").read_text().splitlines()]
+    assert [p.timestamp for p in curve] == [line["time"] for line in lines]
+
+    metrics = {k: v for k, v in run.data.metrics.items() if not k.startswith(("system/", "train/"))}
+    assert metrics == {
+        "accuracy/digits": 0.9,
+        "accuracy/digits_low": 0.85,
+        "accuracy/digits_high": 0.95,
+        "accuracy/digits_blind_image": 0.5,  # the rule `longer` is the same for every run
+        "image_gain/digits": 0.4,
+        "image_gain/digits_low": 0.3,
+        "image_gain/digits_high": 0.5,
+        "reliability/digits_ece": 0.1,
+        "reliability/digits_log_loss": 0.3,
+        "training/seconds": 12.5,
+        "training/steps": 40,
+    }
+    (given,) = run.inputs.dataset_inputs
+    assert (given.dataset.name, given.dataset.digest) == ("digits", "0123456789abcdef")
+    assert json.loads(given.dataset.source) == {"path": "somewhere"}
+    assert json.loads(given.dataset.profile) == {"train": 64, "test": 24}
+
+    store = folder.parent / "mlflow-artifacts" / run.info.run_id / "artifacts"
+    kept = {str(p.relative_to(store)) for p in store.rglob("*") if p.is_file()}
+    assert kept == {
+        "config.yaml", "overrides.yaml", "run.json", "curves.jsonl", "system.jsonl",
+        "metrics.json", "report.md", "figures/margins.png",
+    }  # fmt: skip
+    assert json.loads((store / "run.json").read_text())["status"] == "FINISHED"
+    page = f"#/experiments/{run.info.experiment_id}/runs?workflowType=machine_learning"
+    assert link == (
+        f"make ui MLFLOW_URI=sqlite:///{folder.parent}/mlflow.db, then http://127.0.0.1:5000/"
+        f"{page}&compareRunsMode=CHART&searchFilter=tags.sweep%20%3D%20%22s1%22"
+    )
+
+
+def test_curves_and_the_machine_are_seen_while_the_run_goes_on(folder: Path) -> None:
+    tracker = tracking(folder)
+    tracker.start(folder)
+    train(folder, *range(3))
+    found: dict[str, float] = {}
+    for _ in range(100):
+        found = only_run(folder)[1].data.metrics
+        if "train/loss" in found:
+            break
+        time.sleep(0.1)
+    assert found["train/loss"] == pytest.approx(1 / 3)
+    end(folder)
+    tracker.finish(folder)
+    names = set(only_run(folder)[1].data.metrics)
+    assert {"system/cpu_utilization_percentage", "system/system_memory_usage_megabytes"} <= names
+
+
+def test_a_failed_run_ends_as_failed_and_keeps_its_curves(folder: Path) -> None:
+    tracker = tracking(folder)
+    tracker.start(folder)
+    train(folder, 3)
+    end(folder, "FAILED")
+    tracker.finish(folder)
+    client, run = only_run(folder)
+    assert run.info.status == "FAILED"
+    assert run.data.metrics["train/loss"] == 0.25
+    assert not any(name.startswith("accuracy") for name in run.data.metrics)
+    assert client.list_artifacts(run.info.run_id, "figures") == []
+
+
+def test_a_resumed_run_continues_its_mlflow_run(folder: Path) -> None:
+    for steps in ((1, 2), (3, 4)):
+        tracker = tracking(folder)
+        info = RunInfo.read(folder)
+        info.status, info.params = "RUNNING", {**info.params, "lr": float(steps[0])}
+        info.write(folder)
+        tracker.start(folder)
+        assert only_run(folder)[1].info.status == "RUNNING"
+        train(folder, *steps)
+        end(folder, "FAILED" if steps[0] == 1 else "FINISHED")
+        tracker.finish(folder)
+    client, run = only_run(folder)
+    assert run.info.status == "FINISHED"
+    curve = client.get_metric_history(run.info.run_id, "train/loss")
+    assert [p.step for p in curve] == [1, 2, 3, 4]
+    assert run.data.params["lr"] == "1.0"  # as it began: a store never changes a parameter
+
+
+def test_new_results_of_a_finished_run_replace_the_old_ones(folder: Path) -> None:
+    tracker = tracking(folder)
+    tracker.start(folder)
+    end(folder)
+    tracker.finish(folder)
+    for accuracy in (0.95, 0.85):  # MLflow shows the newest, or the larger of two equally new
+        results = {"benchmarks": {}, "training": {"seconds": accuracy}}
+        (folder / "metrics.json").write_text(json.dumps(results))
+        assert tracking(folder).finish(folder) is not None
+        run = only_run(folder)[1]
+        assert run.data.metrics["training/seconds"] == accuracy
+        assert run.info.status == "FINISHED"
+
+
+def test_what_was_never_tracked_stays_untracked(folder: Path) -> None:
+    end(folder)
+    assert tracking(folder).finish(folder) is None
+    assert not (folder.parent / "mlflow.db").exists()
+
+
+def test_a_run_id_of_another_store_begins_a_new_run(folder: Path) -> None:
+    (folder / "mlflow_run_id").write_text("0" * 32)
+    tracker = tracking(folder)
+    tracker.start(folder)
+    end(folder)
+    tracker.finish(folder)
+    assert (folder / "mlflow_run_id").read_text().strip() == only_run(folder)[1].info.run_id
+
+
+def test_names_that_mlflow_refuses_are_changed(folder: Path) -> None:
+    results = {"benchmarks": {}, "training": {"math & logic": 0.5}}
+    tracker = tracking(folder)
+    tracker.start(folder)
+    end(folder, results=results)
+    tracker.finish(folder)
+    assert only_run(folder)[1].data.metrics["training/math _ logic"] == 0.5
+
+
+def test_a_summary_is_a_finished_run_of_its_own(folder: Path) -> None:
+    (folder / "comparison.md").write_text("# Comparison\n")
+    paths = [folder / "comparison.md", folder / "absent.png"]
+    line = tracking(folder).summary("comparison", {"base/accuracy": 0.9}, {"sweep": "s1"}, paths)
+    client, run = only_run(folder)
+    assert run.info.status == "FINISHED" and run.info.run_name == "comparison"
+    assert run.data.metrics == {"variants/base accuracy": 0.9}
+    assert run.data.tags["sweep"] == "s1"
+    assert [f.path for f in client.list_artifacts(run.info.run_id)] == ["comparison.md"]
+    assert line is not None and "make ui" in line and "s1" in line
+    assert NoTracking().summary("comparison", {}, {}, paths) is None
+
+
+def test_a_summary_never_raises_for_its_store(
+    folder: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    (folder.parent / "mlflow.db").write_text("not a database")
+    assert tracking(folder).summary("comparison", {}, {}, []) is None
+    (warning,) = [r.getMessage() for r in caplog.records if r.levelno >= logging.WARNING]
+    assert "comparison is not (all) in the store" in warning
+
+
+@pytest.mark.slow
+def test_processes_that_start_together_share_a_fresh_store(tmp_path: Path) -> None:
+    program = """
+import os, sys
+from pathlib import Path
+import mmreward.tracking.upload, mlflow.store.tracking.sqlalchemy_store
+# Everything heavy is imported once, so that the jobs reach the store at the same moment.
+from mmreward.tracking import MLflowTracking
+from run_folders import end, run_folder, train
+
+def job(folder):
+    run_folder(folder, params={"job": folder.name})
+    tracker = MLflowTracking(root=folder.parent, uri=None, experiment="trial")
+    tracker.start(folder)
+    train(folder, *range(20))
+    end(folder)
+    tracker.finish(folder)
+
+children = []
+for n in range(4):
+    child = os.fork()
+    if child == 0:
+        job(Path(sys.argv[1]) / f"job{n}")
+        sys.exit()
+    children.append(child)
+sys.exit(sum(os.waitpid(child, 0)[1] for child in children) > 0)
+"""
+    paths = f"{ROOT / 'src'}:{ROOT / 'tests'}"
+    done = subprocess.run(
+        [sys.executable, "-c", program, str(tmp_path)],
+        env={**os.environ, "PYTHONPATH": paths, "OMP_NUM_THREADS": "1"},
+        stderr=subprocess.PIPE,
+        text=True,
+        timeout=240,
+    )
+    assert done.returncode == 0, done.stderr
+    assert "MLflow at" not in done.stderr
+
+    client = MlflowClient(f"sqlite:///{tmp_path / 'mlflow.db'}")
+    runs = client.search_runs([client.get_experiment_by_name("trial").experiment_id])
+    assert sorted(run.data.params["job"] for run in runs) == ["job0", "job1", "job2", "job3"]
+    for run in runs:
+        assert run.info.status == "FINISHED"
+        curve = client.get_metric_history(run.info.run_id, "train/loss")
+        assert [p.step for p in curve] == list(range(20))
+
+
+@pytest.mark.parametrize("silent", [False, True], ids=["refused", "no answer"])
+def test_a_server_that_cannot_be_reached_never_stops_the_run(
+    folder: Path, silent: bool, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    monkeypatch.setenv("MLFLOW_HTTP_REQUEST_TIMEOUT", "1")
+    with socket.socket() as server:
+        server.bind(("127.0.0.1", 0))
+        if silent:
+            server.listen()
+        tracker = tracking(folder, f"http://user:secret@127.0.0.1:{server.getsockname()[1]}")
+        began = time.monotonic()
+        tracker.start(folder)
+        train(folder, 1)
+        end(folder)
+        assert tracker.finish(folder) is None
+        assert time.monotonic() - began < 20
+    first, last = [r.getMessage() for r in caplog.records if r.levelno >= logging.WARNING]
+    assert f"the run goes on, and its metrics stay in {folder}" in first
+    assert f"python run.py task=sync run={folder}" in last
+    assert "secret" not in first + last
+    assert "system/cpu_utilization_percentage" in (folder / "system.jsonl").read_text()
+
+
+def test_only_rank_zero_writes(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    before = sorted(p.name for p in folder.parent.rglob("*"))
+    monkeypatch.setattr(rank_zero_only, "rank", 1)
+    tracker = tracking(folder)
+    tracker.start(folder)
+    assert tracker.finish(folder) is None
+    assert sorted(p.name for p in folder.parent.rglob("*")) == before
+
+
+def test_an_address_without_a_scheme_is_refused(tmp_path: Path) -> None:
+    with pytest.raises(UserError, match=r"tracking\.uri=localhost:5000"):
+        MLflowTracking(root=tmp_path, uri="localhost:5000", experiment="trial")
+
+
+def test_no_tracking_leaves_nothing(folder: Path) -> None:
+    before = sorted(p.name for p in folder.parent.rglob("*"))
+    tracker = NoTracking()
+    tracker.start(folder)
+    assert tracker.finish(folder) is None
+    assert sorted(p.name for p in folder.parent.rglob("*")) == before
+    for asked in (lambda: tracker.sync(folder), lambda: tracker.find("0" * 32, "run")):
+        with pytest.raises(UserError, match="tracking=none"):
+            asked()
+
+
+def test_the_default_store_is_opened_by_make_ui(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    folder = run_folder(tmp_path / "outputs" / "first", tags={})
+    node = OmegaConf.load(ROOT / "conf" / "tracking" / "mlflow.yaml")
+    assert node.pop("_target_") == "mmreward.tracking.MLflowTracking"
+    tracker = MLflowTracking(**node)
+    tracker.start(folder)
+    end(folder)
+    link = tracker.finish(folder)
+    assert link is not None
+    assert link.startswith("make ui, then http://127.0.0.1:5000/#/experiments/")
+    assert link.endswith("/runs?workflowType=machine_learning&compareRunsMode=CHART")
+    assert (tmp_path / "outputs" / "mlflow.db").exists()
+
+
+def test_importing_tracking_is_cheap_and_telemetry_is_off_before_mlflow_is_there() -> None:
+    program = (
+        "import sys, os; from mmreward.tracking import MLflowTracking;"
+        "MLflowTracking(root='nowhere', uri=None, experiment='x');"
+        "assert not {'mlflow', 'torch', 'lightning', 'pandas'} & sys.modules.keys();"
+        "assert os.environ['MLFLOW_DISABLE_TELEMETRY'] == 'true';"
+        "from mlflow.telemetry import get_telemetry_client; assert get_telemetry_client() is None"
+    )
+    environment = {"PYTHONPATH": str(ROOT / "src"), "PATH": os.environ["PATH"]}
+    subprocess.run([sys.executable, "-c", program], check=True, env=environment, timeout=60)
