@@ -158,6 +158,22 @@ def test_what_was_never_tracked_stays_untracked(folder: Path) -> None:
     assert not (folder.parent / "mlflow.db").exists()
 
 
+def test_new_results_of_a_run_of_another_store_are_not_put_here(folder: Path) -> None:
+    tracker = tracking(folder)
+    tracker.start(folder)
+    end(folder)
+    tracker.finish(folder)
+    assert tracking(folder).holds(folder)
+    mine = (folder / "mlflow_run_id").read_text()
+    other = MLflowTracking(root=folder.parent / "other", uri=None, experiment="trial")
+    for _ in range(2):
+        assert not other.holds(folder)
+        assert other.finish(folder) is None
+        other.summary("comparison", {}, {}, [])  # now its store is there, and holds other runs
+    assert (folder / "mlflow_run_id").read_text() == mine
+    assert not NoTracking().holds(folder)
+
+
 def test_a_run_id_of_another_store_begins_a_new_run(folder: Path) -> None:
     (folder / "mlflow_run_id").write_text("0" * 32)
     tracker = tracking(folder)

@@ -169,15 +169,16 @@ def test_training_outlives_its_server(tmp_path: Path, server: Server) -> None:
     assert (folder / "metrics.json").is_file() and (folder / "report.md").is_file()
     assert len(expected_curve(folder)) == 60
 
+    # The run's own server, without its name.
     failed = subprocess.run(
-        [*run, "task=sync", "run=outputs/run", address],
+        [*run, "task=sync", "run=outputs/run"],
         cwd=tmp_path, capture_output=True, text=True,
     )  # fmt: skip
     assert failed.returncode == 1 and "run this again" in failed.stderr
     assert "Traceback" not in failed.stderr
     server.start()
     done = subprocess.run(
-        [*run, "task=sync", "run=outputs/run", address],
+        [*run, "task=sync", "run=outputs/run"],
         cwd=tmp_path, capture_output=True, text=True,
     )  # fmt: skip
     assert done.returncode == 0, done.stderr

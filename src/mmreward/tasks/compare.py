@@ -19,7 +19,6 @@ from mmreward.evaluation.comparison import compare as compare_runs
 from mmreward.evaluation.comparison_report import comparison_tables, write_comparison
 from mmreward.evaluation.runs import Run, read_runs
 from mmreward.tracking.base import RUN_INFO, RunInfo, Tracking
-from mmreward.tracking.store import RUN_ID_FILE
 
 
 def compare(cfg: DictConfig) -> None:
@@ -42,10 +41,10 @@ def track(
 ) -> str | None:
     """A summary run beside the runs that were compared, where those are tracked; see
     `Tracking.summary`."""
-    tracked = [run for run in runs if (run.folder / RUN_ID_FILE).is_file()]
+    tracking: Tracking = build(cfg.tracking, "tracking")
+    tracked = [run for run in runs if tracking.holds(run.folder)]
     if not tracked:
         return None
-    tracking: Tracking = build(cfg.tracking, "tracking")
     infos = [RunInfo.read(run.folder) for run in tracked if (run.folder / RUN_INFO).is_file()]
     sweeps = {info.tags.get("sweep") for info in infos}
     sweep = sweeps.pop() if len(sweeps) == 1 else None

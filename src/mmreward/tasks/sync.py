@@ -2,27 +2,39 @@
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 
+from hydra.core.hydra_config import HydraConfig
 from omegaconf import DictConfig
 from rich.console import Console
 
-from mmreward.config import build
+from mmreward.config import build, load_run_config
 from mmreward.errors import UserError
-from mmreward.tracking.base import RUN_INFO, Tracking
+from mmreward.tracking.base import RUN_INFO, NoTracking, Tracking
 
 
 def sync(cfg: DictConfig) -> None:
-    """Uploads `run`, or every run in the folder of a sweep."""
-    folders = run_folders(Path(cfg.run))
-    tracking: Tracking = build(cfg.tracking, "tracking")
+    """Uploads `run`, or every run in the folder of a sweep, to the store that the command line
+    names, else to the one each run was tracked with."""
     console = Console()
     where: dict[str, None] = {}
-    for folder in folders:
-        where[tracking.sync(folder)] = None
+    for folder in run_folders(Path(cfg.run)):
+        where[tracking_of(cfg, folder).sync(folder)] = None
         console.print(f"uploaded: {folder}", soft_wrap=True)
     for line in where:
         console.print(line, soft_wrap=True)
+
+
+def tracking_of(cfg: DictConfig, folder: Path) -> Tracking:
+    """The tracker to use for the run; one that ran with tracking=none had none of its own."""
+    given = HydraConfig.get().overrides.task if HydraConfig.initialized() else []
+    named = any(re.match(r"\+*tracking[.=]", override) for override in given)
+    own = load_run_config(folder)[1].get("tracking")
+    if named or not own or own["_target_"].endswith(NoTracking.__name__):
+        own = cfg.tracking
+    tracking: Tracking = build(own, "tracking")
+    return tracking
 
 
 def run_folders(folder: Path) -> list[Path]:

@@ -98,11 +98,14 @@ class Tracking(Protocol):
         """Brings everything in `folder` to the store and gives the run the status that run.json
         has by now. Belongs in a `finally`, so that no run stays RUNNING.
 
-        Also for a run that was tracked earlier and has new results; one that never was (neither
-        `start` nor `sync` saw it) stays untracked.
+        Without `start` it is for a run that this store holds and that has new results; any other
+        stays as it is.
 
         Returns a line that says where to look, None where nothing was tracked.
         """
+
+    def holds(self, folder: Path) -> bool:
+        """Whether this store has the run that the folder belongs to."""
 
     def summary(
         self,
@@ -140,6 +143,9 @@ class NoTracking:
 
     def finish(self, folder: Path) -> str | None:
         return None
+
+    def holds(self, folder: Path) -> bool:
+        return False
 
     def summary(
         self,

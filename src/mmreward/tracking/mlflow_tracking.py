@@ -66,7 +66,7 @@ class MLflowTracking:
             self._warn(f"the run goes on, and its metrics stay in {folder}", error)
 
     def finish(self, folder: Path) -> str | None:
-        if not _is_rank_zero() or not (self._started or known_id(folder)):
+        if not _is_rank_zero() or not (self._started or self.holds(folder)):
             return None
         if self._system is not None:
             self._system.stop()
@@ -81,6 +81,16 @@ class MLflowTracking:
             later = f"upload the rest with: python run.py task=sync run={folder}"
             self._warn(later, error)
         return None
+
+    def holds(self, folder: Path) -> bool:
+        run_id = known_id(folder)
+        if run_id is None or not self.store.exists():
+            return False
+        try:
+            return self.store.run(self.store.connect()[0], run_id) is not None
+        except Exception as error:
+            self._warn(f"what {folder} has of it is not known", error)
+            return False
 
     def summary(
         self,

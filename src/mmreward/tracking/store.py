@@ -57,6 +57,11 @@ class Store:
         """Whether a server of its own answers at the address."""
         return self.uri.startswith("http")
 
+    def exists(self) -> bool:
+        """Whether there is something to connect to; False for a file that would be made anew."""
+        path = self.uri.removeprefix("sqlite:///")
+        return path == self.uri or Path(path).is_file()
+
     def connect(self) -> tuple[MlflowClient, str]:
         """The client and the experiment's id; makes what does not exist yet."""
         from filelock import FileLock
