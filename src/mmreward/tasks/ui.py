@@ -48,7 +48,9 @@ def ui(cfg: DictConfig) -> None:
         stdout=subprocess.DEVNULL,
         start_new_session=True,  # it has processes of its own, which end with it
     )
-    signal.signal(signal.SIGTERM, signal.default_int_handler)
+    # Also where it was started in the background, which leaves Ctrl-C's signal ignored.
+    for ending in (signal.SIGINT, signal.SIGTERM):
+        signal.signal(ending, signal.default_int_handler)
     try:
         _wait(server, cfg.port)
         show(console, page)
