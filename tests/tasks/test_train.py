@@ -23,7 +23,8 @@ from mmreward.evaluation.tables import read_table
 from mmreward.lightning_module import RewardModule
 from mmreward.tasks.assemble import data_source, fresh_model, make_collate
 from mmreward.tasks.evaluate import evaluate
-from mmreward.tasks.train import resume_run, train
+from mmreward.tasks.run_folder import resume_run
+from mmreward.tasks.train import train
 from mmreward.tracking import SWEEP
 
 # Eight batches an epoch, a validation every four; a model of 60,000 parameters.

@@ -1,0 +1,129 @@
+"""The training itself: Lightning's trainer, and the weights that are kept at its end."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import lightning.pytorch as pl
+import torch
+from lightning.pytorch.callbacks import EarlyStopping, ModelCheckpoint, TQDMProgressBar
+from lightning.pytorch.utilities.exceptions import MisconfigurationException
+from omegaconf import DictConfig, OmegaConf
+
+from mmreward.config import build
+from mmreward.curves import Curves
+from mmreward.data.datamodule import PreferenceData
+from mmreward.data.prefix import Collate
+from mmreward.data.skipping import SkippingCollate
+from mmreward.data.sources.base import Source
+from mmreward.errors import UserError
+from mmreward.lightning_module import RewardModule
+from mmreward.losses.base import Loss
+from mmreward.model.backbone import count_parameters
+from mmreward.model.reward import RewardModel
+from mmreward.tasks.assemble import optimizer_and_scheduler
+from mmreward.tasks.run_folder import LAST
+from mmreward.throughput import Throughput
+
+
+@dataclass(frozen=True)
+class Fitted:
+    """What is left of a training besides the model, which holds the best weights.
+
+    device:    where it was trained
+    cost:      the `training` part of metrics.json
+    rank_zero: whether this process is the one that writes
+    """
+
+    device: torch.device
+    cost: dict[str, Any]
+    rank_zero: bool
+
+
+def fit(
+    cfg: DictConfig, folder: Path, model: RewardModel, loss: Loss, source: Source, collate: Collate
+) -> Fitted:
+    """Trains the model in place, from the folder's last checkpoint if `cfg.resume` is set.
+
+    Raises UserError for settings that Lightning refuses.
+    """
+    trainer, throughput = make_trainer(cfg, folder)
+    config: Any = OmegaConf.to_container(cfg, resolve=True)  # plain: what checkpoints may hold
+    module = RewardModule(model, loss, *optimizer_and_scheduler(cfg), config)
+    data = PreferenceData(
+        source,
+        SkippingCollate(collate, folder) if cfg.data.on_bad_record == "skip" else collate,
+        cfg.data.batch_size,
+        cfg.data.eval_batch_size,
+        cfg.data.num_workers,
+        cfg.seed,
+    )
+    start = str(folder / LAST) if cfg.resume else None
+    try:
+        trainer.fit(module, data, ckpt_path=start, weights_only=True)
+    except MisconfigurationException as error:
+        raise UserError(f"training cannot start: {error}") from error
+    keep_best(module, data, trainer, folder / "checkpoints")
+    trainable, total = count_parameters(model)
+    cost = {
+        "parameters": total,
+        "trained_parameters": trainable,
+        **throughput.summary(trainer.global_step),
+    }
+    return Fitted(trainer.strategy.root_device, cost, trainer.is_global_zero)
+
+
+def make_trainer(cfg: DictConfig, folder: Path) -> tuple[pl.Trainer, Throughput]:
+    """The Lightning trainer with its callbacks."""
+    if (cfg.trainer.max_steps == -1) == (cfg.trainer.max_epochs == -1):
+        raise UserError(
+            "give one of trainer.max_steps and trainer.max_epochs and leave the other at -1: "
+            "with both, Lightning ends a resumed run early"
+        )
+    throughput = Throughput()
+    callbacks: list[pl.Callback] = [
+        throughput,
+        Curves(folder),
+        *(
+            build(node, f"checkpoint.{name}", dirpath=folder / "checkpoints")
+            for name, node in cfg.checkpoint.items()
+        ),
+    ]
+    if cfg.trainer.enable_progress_bar:
+        callbacks.append(TQDMProgressBar(refresh_rate=10))
+    stopping: EarlyStopping | None = build(cfg.early_stopping or None, "early_stopping")
+    if stopping:
+        callbacks.append(stopping)
+    trainer: pl.Trainer = build(
+        cfg.trainer,
+        "trainer",
+        callbacks=callbacks,
+        logger=False,  # trackers read the curves from the run folder
+        default_root_dir=folder,
+    )
+    return trainer, throughput
+
+
+def keep_best(
+    module: RewardModule, data: PreferenceData, trainer: pl.Trainer, folder: Path
+) -> None:
+    """Leaves the module with the best weights by the metric a checkpoint callback follows.
+
+    The steps after the last validation count as well: the end of training is saved as the
+    checkpoint to resume from, validated, and kept if it is better than what was saved.
+    """
+    trainer.save_checkpoint(folder / "last.ckpt")
+    following = [c for c in trainer.checkpoint_callbacks if getattr(c, "monitor", None)]
+    if following and isinstance(best := following[0], ModelCheckpoint):
+        if module.validated_at != module.trainer.global_step:
+            measured = trainer.validate(module, data, verbose=False)
+            score = measured[0].get(str(best.monitor)) if measured else None  # no validation split
+            if best.best_model_score is None or score is None:
+                return
+            sign = 1 if best.mode == "max" else -1
+            if sign * score >= sign * float(best.best_model_score):
+                return
+        state = torch.load(best.best_model_path, map_location="cpu", weights_only=True)
+        module.load_state_dict(state["state_dict"], strict=False)
