@@ -103,5 +103,6 @@ def test_what_was_cut_and_left_out_is_counted(
     metrics = run(folder, long(rows, 3, 30, 31, 32), *options)
     assert metrics["training"]["records_cut"] > 20
     screen = capsys.readouterr().out
-    assert f"cut to data.max_length=100: {metrics['training']['records_cut']} records" in screen
+    assert "cut to 100 tokens" in screen
+    assert f"{metrics['training']['records_cut']} records lost text" in screen
     assert f"left out: {len(read_bad_records(folder))} bad records" in screen.splitlines()[-2]

@@ -90,9 +90,9 @@ def train(cfg: DictConfig) -> float | None:
     print_summary(console, metrics)
     if cut := metrics["training"]["records_cut"]:
         console.print(
-            f"cut to {parts.collate.encoder.max_length} tokens (data.max_length, or what the backbone "
-            f"holds): {cut:,} records lost text from the left of their prompts, counted each time "
-            "they were trained on",
+            f"cut to {parts.collate.encoder.max_length} tokens (data.max_length, or what the "
+            f"backbone holds): {cut:,} records lost text from the left of their prompts, counted "
+            "each time they were trained on",
             soft_wrap=True,
         )
     if line := left_out(folder):  # training may have met more than was known at its start
