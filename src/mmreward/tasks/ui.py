@@ -43,8 +43,13 @@ def ui(cfg: DictConfig) -> None:
             *(sys.executable, "-m", "mlflow", "server", "--workers", "1"),
             *("--host", "127.0.0.1", "--port", str(cfg.port)),
             *("--backend-store-uri", tracking.store.uri),
+            *("--uvicorn-opts", "--log-level warning"),  # the page's address is what to read
         ],
-        env={**os.environ, "MLFLOW_SERVER_ENABLE_JOB_EXECUTION": "false"},
+        env={
+            "PYTHONWARNINGS": "ignore::UserWarning",  # of its own dependencies
+            **os.environ,
+            "MLFLOW_SERVER_ENABLE_JOB_EXECUTION": "false",
+        },
         stdout=subprocess.DEVNULL,
         start_new_session=True,  # it has processes of its own, which end with it
     )
@@ -54,6 +59,7 @@ def ui(cfg: DictConfig) -> None:
     try:
         _wait(server, cfg.port)
         show(console, page)
+        console.print("Ctrl-C ends it")
         server.wait()
     except KeyboardInterrupt:
         pass
