@@ -138,6 +138,29 @@ def test_a_resumed_run_continues_its_mlflow_run(folder: Path) -> None:
     assert run.data.params["lr"] == "1.0"  # as it began: a store never changes a parameter
 
 
+def test_a_run_that_began_again_replaces_its_earlier_try(folder: Path) -> None:
+    """A job that was killed before its first checkpoint leaves a run that nobody will end."""
+    tracker = tracking(folder)
+    tracker.start(folder)
+    train(folder, 1, 2)
+    tracker.finish(folder)  # only to end its threads: run.json says RUNNING, as after a kill
+    abandoned = only_run(folder)[1].info.run_id
+    assert only_run(folder)[1].info.status == "RUNNING"
+    (folder / "curves.jsonl").unlink()
+    begun = RunInfo.read(folder)
+    RunInfo(begun.name, begun.params, begun.tags, started=begun.started + 1000).write(folder)
+    again = tracking(folder)
+    again.start(folder)
+    train(folder, 1, 2, 3)
+    end(folder)
+    again.finish(folder)
+    client, run = only_run(folder)
+    assert run.info.run_id != abandoned and run.info.status == "FINISHED"
+    curve = client.get_metric_history(run.info.run_id, "train/loss")
+    assert [p.step for p in curve] == [1, 2, 3]
+    assert client.get_run(abandoned).info.lifecycle_stage == "deleted"  # can be restored
+
+
 def test_new_results_of_a_finished_run_replace_the_old_ones(folder: Path) -> None:
     tracker = tracking(folder)
     tracker.start(folder)
@@ -166,10 +189,12 @@ def test_new_results_of_a_run_of_another_store_are_not_put_here(folder: Path) ->
     assert tracking(folder).holds(folder)
     mine = (folder / "mlflow_run_id").read_text()
     other = MLflowTracking(root=folder.parent / "other", uri=None, experiment="trial")
+    (elsewhere := folder.parent / "elsewhere").mkdir()
     for _ in range(2):
         assert not other.holds(folder)
         assert other.finish(folder) is None
-        other.summary("comparison", {}, {}, [])  # now its store is there, and holds other runs
+        # Now its store is there, and holds other runs.
+        other.summary(elsewhere, "comparison", {}, {}, [])
     assert (folder / "mlflow_run_id").read_text() == mine
     assert not NoTracking().holds(folder)
 
@@ -195,21 +220,32 @@ def test_names_that_mlflow_refuses_are_changed(folder: Path) -> None:
 def test_a_summary_is_a_finished_run_of_its_own(folder: Path) -> None:
     (folder / "comparison.md").write_text("# Comparison\n")
     paths = [folder / "comparison.md", folder / "absent.png"]
-    line = tracking(folder).summary("comparison", {"base/accuracy": 0.9}, {"sweep": "s1"}, paths)
+    line = tracking(folder).summary(
+        folder, "comparison", {"base/accuracy": 0.9}, {"sweep": "s1"}, paths
+    )
     client, run = only_run(folder)
     assert run.info.status == "FINISHED" and run.info.run_name == "comparison"
     assert run.data.metrics == {"variants/base accuracy": 0.9}
     assert run.data.tags["sweep"] == "s1"
     assert [f.path for f in client.list_artifacts(run.info.run_id)] == ["comparison.md"]
     assert line is not None and "make ui" in line and "s1" in line
-    assert NoTracking().summary("comparison", {}, {}, paths) is None
+    assert NoTracking().summary(folder, "comparison", {}, {}, paths) is None
+
+    (folder / "comparison.md").write_text("# Another\n")  # the sweep has gone on
+    metrics = {"base/accuracy": 0.8, "enhanced/accuracy": 0.7}
+    tracking(folder).summary(folder, "comparison", metrics, {"sweep": "s1"}, paths)
+    client, run = only_run(folder)
+    shown = {"variants/base accuracy": 0.8, "variants/enhanced accuracy": 0.7}
+    assert run.data.metrics == shown and run.info.status == "FINISHED"
+    copy = client.download_artifacts(run.info.run_id, "comparison.md")
+    assert Path(copy).read_text() == "# Another\n"
 
 
 def test_a_summary_never_raises_for_its_store(
     folder: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
     (folder.parent / "mlflow.db").write_text("not a database")
-    assert tracking(folder).summary("comparison", {}, {}, []) is None
+    assert tracking(folder).summary(folder, "comparison", {}, {}, []) is None
     (warning,) = [r.getMessage() for r in caplog.records if r.levelno >= logging.WARNING]
     assert "comparison is not (all) in the store" in warning
 

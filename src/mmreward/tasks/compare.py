@@ -56,4 +56,4 @@ def track(
         for run, row in found["runs"].items()
     }
     left = ("report.md", "report.html", "figures", "comparison.json")
-    return tracking.summary("comparison", metrics, tags, [folder / name for name in left])
+    return tracking.summary(folder, "comparison", metrics, tags, [folder / name for name in left])

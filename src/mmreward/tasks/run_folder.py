@@ -9,6 +9,7 @@ from hydra.core.hydra_config import HydraConfig
 from omegaconf import DictConfig, OmegaConf, open_dict
 
 from mmreward.config import load_run_config, save_config
+from mmreward.curve_file import CURVES, SYSTEM
 from mmreward.errors import UserError
 from mmreward.tracking import SWEEP
 
@@ -60,6 +61,8 @@ def new_run(cfg: DictConfig, overrides: list[str]) -> tuple[Path, DictConfig]:
                 f"{folder} already holds a run; continue it with resume={folder} or choose "
                 "another hydra.run.dir"
             ) from None
+        for name in (CURVES, SYSTEM):  # of a try that left no checkpoint
+            (folder / name).unlink(missing_ok=True)
         save_config(cfg, folder / "config.yaml")
         (folder / "overrides.yaml").write_text(OmegaConf.to_yaml(overrides))
     return folder, cfg

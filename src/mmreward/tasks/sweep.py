@@ -79,7 +79,8 @@ def compare_sweep(folder: Path, console: Console) -> None:
     name = folder.resolve().name
     artifacts = [folder / COMPARISON, *written, page, page.with_suffix(".md"), folder / "figures"]
     tags = {"sweep": name, "task": "compare"}
-    link = tracking.summary(f"comparison {name}", summary_metrics(comparison), tags, artifacts)
+    metrics = summary_metrics(comparison)
+    link = tracking.summary(folder, f"comparison {name}", metrics, tags, artifacts)
     if link:
         console.print(link, soft_wrap=True)
 

@@ -109,6 +109,7 @@ class Tracking(Protocol):
 
     def summary(
         self,
+        folder: Path,
         name: str,
         metrics: Mapping[str, float],
         tags: Mapping[str, str],
@@ -116,7 +117,8 @@ class Tracking(Protocol):
     ) -> str | None:
         """Logs one finished run of its own, such as a sweep's comparison; needs no `start`.
 
-        tags: `sweep` is the name that the runs compared here carry as well
+        folder: what is summed up there; called again for it, the run gets the new numbers
+        tags:   `sweep` is the name that the runs compared here carry as well
         Returns a line that says where to look, None where nothing was tracked.
         """
 
@@ -149,6 +151,7 @@ class NoTracking:
 
     def summary(
         self,
+        folder: Path,
         name: str,
         metrics: Mapping[str, float],
         tags: Mapping[str, str],

@@ -94,6 +94,7 @@ class MLflowTracking:
 
     def summary(
         self,
+        folder: Path,
         name: str,
         metrics: Mapping[str, float],
         tags: Mapping[str, str],
@@ -101,10 +102,11 @@ class MLflowTracking:
     ) -> str | None:
         try:
             client, experiment_id = self.store.connect()
-            run_id = client.create_run(experiment_id, run_name=name, tags=dict(tags)).info.run_id
+            run_id = self.store.open_summary(client, experiment_id, folder, name)
             # One section of charts below those of the runs, instead of a section a variant.
             flat = {f"{SUMMARIES}/{k.replace('/', ' ')}": v for k, v in metrics.items()}
             upload.write(client, run_id, upload.measured_now(flat))
+            upload.write_tags(client, run_id, tags)
             upload.upload_files(client, run_id, artifacts)
             client.set_terminated(run_id, "FINISHED")
         except Exception as error:

@@ -87,10 +87,14 @@ class Store:
         """The id of the folder's run, made if there is none; the folder remembers it.
 
         A request can reach the store and its answer be lost. So a run of the same folder and
-        start is taken for this one, even where the folder knows no id.
+        start is taken for this one, even where the folder knows no id. One of another start is
+        an earlier try, of which the folder has kept nothing; it goes to MLflow's trash, so that
+        no run of a process that was killed stays RUNNING in the list.
         """
-        if (run_id := known_id(folder)) and self.run(client, run_id) is not None:
-            return run_id
+        if (run_id := known_id(folder)) and (known := self.run(client, run_id)):
+            if known.info.start_time == info.started:
+                return run_id
+            client.delete_run(run_id)
         path = str(folder.resolve())
         same = client.search_runs([experiment_id], f"attributes.start_time = {info.started}")
         found = [run for run in same if run.data.tags.get("folder") == path]
@@ -100,6 +104,16 @@ class Store:
         run_id = found[0].info.run_id
         (folder / RUN_ID_FILE).write_text(run_id + "\n")
         return str(run_id)
+
+    def open_summary(
+        self, client: MlflowClient, experiment_id: str, folder: Path, name: str
+    ) -> str:
+        """The id of the run that sums up what is in the folder, made if there is none."""
+        if (run_id := known_id(folder)) and self.run(client, run_id) is not None:
+            return run_id
+        run_id = str(client.create_run(experiment_id, run_name=name).info.run_id)
+        (folder / RUN_ID_FILE).write_text(run_id + "\n")
+        return run_id
 
     def run(self, client: MlflowClient, run_id: str) -> Run | None:
         """The run, None if the store has none (any more)."""

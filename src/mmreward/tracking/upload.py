@@ -50,7 +50,7 @@ def allowed(name: str) -> str:
 
 def describe(client: MlflowClient, run_id: str, info: RunInfo) -> None:
     """Parameters, tags and the data set."""
-    from mlflow.entities import Param, RunTag
+    from mlflow.entities import Param
 
     run = client.get_run(run_id)
     tags = {
@@ -58,15 +58,14 @@ def describe(client: MlflowClient, run_id: str, info: RunInfo) -> None:
         "mlflow.note.content": f"`{info.command}`" if info.command else "",
         **info.tags,
     }
-    changed = [RunTag(k, v) for k, v in tags.items() if v and run.data.tags.get(k) != v]
+    changed = {k: v for k, v in tags.items() if v and run.data.tags.get(k) != v}
     # A store never changes a parameter, and a run that goes on keeps its own.
     new = [
         Param(allowed(key), str(value))
         for key, value in info.params.items()
         if allowed(key) not in run.data.params
     ]
-    for tag_batch in _batches(changed, OTHERS_AT_ONCE):
-        client.log_batch(run_id, tags=tag_batch)
+    write_tags(client, run_id, changed)
     for param_batch in _batches(new, OTHERS_AT_ONCE):
         client.log_batch(run_id, params=param_batch)
     if info.dataset and not (run.inputs and run.inputs.dataset_inputs):
@@ -102,6 +101,14 @@ def points(rows: Sequence[Mapping[str, Any]]) -> list[Metric]:
 def measured_now(values: Mapping[str, float]) -> list[Metric]:
     """Final numbers, which no curve belongs to."""
     return points([{**values, "step": 0, "time": milliseconds()}])
+
+
+def write_tags(client: MlflowClient, run_id: str, tags: Mapping[str, str]) -> None:
+    """Sets the tags, whatever they were before."""
+    from mlflow.entities import RunTag
+
+    for batch in _batches([RunTag(key, value) for key, value in tags.items()], OTHERS_AT_ONCE):
+        client.log_batch(run_id, tags=batch)
 
 
 def write(client: MlflowClient, run_id: str, metrics: Sequence[Metric]) -> None:
