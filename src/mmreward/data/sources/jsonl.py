@@ -11,12 +11,7 @@ from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
-from mmreward.data.fields import Fields
-from mmreward.data.images import ImageReader
-from mmreward.data.sources.base import Split
-from mmreward.data.sources.rows import RowSource
-from mmreward.data.sources.tables import Table, data_name, file_tables
-from mmreward.data.splitting import Fractions
+from mmreward.data.sources.files import FileSource
 from mmreward.errors import UserError, kind
 from mmreward.records import RecordError
 
@@ -95,54 +90,13 @@ class JsonLines:
         return f"{self.path} row {self._numbers[index]}"
 
 
-class Jsonl(RowSource):
+class Jsonl(FileSource):
     """Your own comparisons from .jsonl or .jsonl.gz files.
 
     A row is {"id", "query", "image", "response": [K texts], "human_ranking": [K ranks]}: rank 0 is
     best, equal ranks are a tie. Other columns, several turns, chosen and rejected answers: see
-    `Fields`; what an image may be: see `ImageReader`; what is checked when: see `RowSource`.
-
-    path:            the training rows
-    validation_path, test_path: files of their own; without one, rows of `path` are held out
-    validation, test: fractions of the rows to hold out
-    split_seed:      of that choice
-    columns:         field -> column, where it is not the one of `fields.COLUMNS`
-    image_root:      folder that image paths start from; that of the file if None
-    allow_outside:   image paths may leave it
-    fetch_urls:      image URLs are fetched
-    name:            of the data in reports; the file's if None
-    on_bad_record:   "error" or "skip"
-    images:          "drop" if they need not exist; see `RowSource`
+    `Fields`; settings: see `FileSource`.
     """
 
-    def __init__(
-        self,
-        path: str | None,
-        validation_path: str | None = None,
-        test_path: str | None = None,
-        validation: float = 0.05,
-        test: float = 0.1,
-        split_seed: int = 0,
-        columns: Mapping[str, str | None] | None = None,
-        image_root: str | None = None,
-        allow_outside: bool = False,
-        fetch_urls: bool = False,
-        name: str | None = None,
-        on_bad_record: str = "error",
-        images: str = "keep",
-    ) -> None:
-        def open_file(file: Path, split: Split) -> list[Table]:
-            root = Path(image_root) if image_root else file.parent
-            reader = ImageReader(root, allow_outside, fetch_urls, images)
-            return [Table(split, JsonLines(file), Fields(columns or {}, reader))]
-
-        tables = file_tables(
-            {"train": path, "validation": validation_path, "test": test_path}, open_file
-        )
-        super().__init__(
-            data_name(name, str(path)),
-            tables,
-            Fractions(validation, test, split_seed),
-            on_bad_record,
-            images,
-        )
+    def rows(self, file: Path) -> JsonLines:
+        return JsonLines(file)

@@ -9,12 +9,7 @@ from typing import Any
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from mmreward.data.fields import Fields
-from mmreward.data.images import ImageReader
-from mmreward.data.sources.base import Split
-from mmreward.data.sources.rows import RowSource
-from mmreward.data.sources.tables import Table, data_name, file_tables
-from mmreward.data.splitting import Fractions
+from mmreward.data.sources.files import FileSource
 from mmreward.errors import UserError
 
 
@@ -39,48 +34,22 @@ class ArrowRows:
         return f"{self.name} row {index + 1}"
 
 
-class Parquet(RowSource):
+class Parquet(FileSource):
     """Your own comparisons from parquet: files, or folders of *.parquet files.
 
-    Columns, images and settings are those of `Jsonl`; an image is bytes, a path or a struct of
-    both. The tables are held in memory. For more than fits there, `hub` reads local parquet
-    files too and maps them from disk.
+    Columns are those of `Jsonl`; an image is bytes, a path or a struct of both; settings: see
+    `FileSource`. The tables are held in memory. For more than fits there, `hub` reads local
+    parquet files too and maps them from disk.
     """
 
-    def __init__(
-        self,
-        path: str | None,
-        validation_path: str | None = None,
-        test_path: str | None = None,
-        validation: float = 0.05,
-        test: float = 0.1,
-        split_seed: int = 0,
-        columns: Mapping[str, str | None] | None = None,
-        image_root: str | None = None,
-        allow_outside: bool = False,
-        fetch_urls: bool = False,
-        name: str | None = None,
-        on_bad_record: str = "error",
-        images: str = "keep",
-    ) -> None:
-        def open_file(given: Path, split: Split) -> list[Table]:
-            files = sorted(given.glob("*.parquet")) if given.is_dir() else [given]
-            if not files:
-                raise UserError(f"{given} holds no *.parquet files; give the folder that does")
-            root = Path(image_root) if image_root else files[0].parent
-            reader = Fields(columns or {}, ImageReader(root, allow_outside, fetch_urls, images))
-            return [Table(split, read_parquet(file), reader) for file in files]
+    def rows(self, file: Path) -> ArrowRows:
+        return read_parquet(file)
 
-        tables = file_tables(
-            {"train": path, "validation": validation_path, "test": test_path}, open_file
-        )
-        super().__init__(
-            data_name(name, str(path)),
-            tables,
-            Fractions(validation, test, split_seed),
-            on_bad_record,
-            images,
-        )
+    def files(self, path: Path) -> list[Path]:
+        found = sorted(path.glob("*.parquet")) if path.is_dir() else [path]
+        if not found:
+            raise UserError(f"{path} holds no *.parquet files; give the folder that does")
+        return found
 
 
 def read_parquet(path: Path) -> ArrowRows:
