@@ -22,6 +22,7 @@ from hydra.utils import get_object, instantiate
 from omegaconf import MISSING, DictConfig, ListConfig, OmegaConf
 
 from mmreward.errors import UserError
+from mmreward.files import replace_file
 
 ROOT = Path(__file__).resolve().parents[2]
 CONF = ROOT / "conf"
@@ -295,7 +296,7 @@ def one_sentence(error: Exception) -> str:
 
 def save_config(cfg: DictConfig, path: Path) -> None:
     """Writes the resolved configuration: plain values, nothing left to interpolate."""
-    path.write_text(OmegaConf.to_yaml(cfg, resolve=True))
+    replace_file(path, OmegaConf.to_yaml(cfg, resolve=True))
 
 
 def load_run_config(run: str | Path, key: str = "run") -> tuple[Path, DictConfig]:

@@ -9,22 +9,18 @@
 from __future__ import annotations
 
 import json
-import os
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
+
+from mmreward.files import replace_file
 
 SWEEP, JOB, RESULT, LOG = "sweep.json", "job.json", "result.json", "console.log"
 
 
 def write_json(path: Path, content: Any) -> None:
     """The whole file or none: a reader never sees half of it."""
-    unfinished = path.with_name(f".{path.name}.{os.getpid()}")
-    with unfinished.open("w", encoding="utf-8") as file:
-        file.write(json.dumps(content, indent=1, ensure_ascii=False) + "\n")
-        file.flush()
-        os.fsync(file.fileno())
-    unfinished.replace(path)
+    replace_file(path, json.dumps(content, indent=1, ensure_ascii=False) + "\n")
 
 
 def write_result(folder: Path, overrides: Sequence[str], returned: Any, seconds: float) -> None:

@@ -17,6 +17,7 @@ from typing import Any
 from PIL import Image
 
 from mmreward.errors import kind, quoted
+from mmreward.files import replace_file
 from mmreward.records import Media, RecordError
 
 # What base64 of a JPEG, PNG, GIF, WebP or TIFF begins with: such text is meant as base64 even if
@@ -160,11 +161,7 @@ def fetch(url: str) -> Path:
         raise
     except (OSError, http.client.HTTPException, ValueError) as error:
         raise RecordError(f"image {quoted(url)} cannot be fetched ({quoted(error, 200)})") from None
-    cache.mkdir(parents=True, exist_ok=True)
-    # Other processes may be fetching the same URL: the file appears whole or not at all.
-    unfinished = target.with_suffix(f".{os.getpid()}")
-    unfinished.write_bytes(data)
-    unfinished.replace(target)
+    replace_file(target, bytes(data))
     return target
 
 

@@ -64,6 +64,7 @@ from mmreward.evaluation.statistics import (
     mean_interval,
 )
 from mmreward.evaluation.tables import ScoreTable
+from mmreward.files import replace_file
 
 METRICS = "metrics.json"
 
@@ -83,7 +84,7 @@ def write_metrics(
     """Writes metrics.json and returns its content."""
     metrics = {"benchmarks": dict(benchmarks), "training": dict(training or {})}
     text = json.dumps(metrics, indent=2, allow_nan=False)
-    (folder / METRICS).write_text(text + "\n", encoding="utf-8")
+    replace_file(folder / METRICS, text + "\n")
     return metrics
 
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -131,11 +130,3 @@ def json_line(row: Mapping[str, Any]) -> str:
     """A line for one of the files."""
     # ASCII escapes: answers may hold lone surrogates, which no UTF-8 file can.
     return json.dumps(row, allow_nan=False) + "\n"
-
-
-def replace_file(path: Path, text: str) -> None:
-    """All or nothing: a killed process leaves the old file."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    draft = path.with_name(path.name + ".part")
-    draft.write_text(text, encoding="utf-8")
-    os.replace(draft, path)

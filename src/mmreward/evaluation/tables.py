@@ -47,8 +47,8 @@ from mmreward.evaluation.table_lines import (
     key_name,
     key_of,
     read_lines,
-    replace_file,
 )
+from mmreward.files import replace_file
 from mmreward.records import Record
 
 META = "scores.meta.json"

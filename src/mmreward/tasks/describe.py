@@ -13,7 +13,6 @@ from typing import Any
 
 import yaml
 from hydra.core.hydra_config import HydraConfig
-from lightning.pytorch.utilities.rank_zero import rank_zero_only
 from omegaconf import DictConfig, OmegaConf
 
 from mmreward.config import CONF, ROOT
@@ -22,6 +21,7 @@ from mmreward.data.prefix import Collate
 from mmreward.data.preparation import Prepared
 from mmreward.data.sources.base import SPLITS
 from mmreward.evaluation.plots import COLOURS
+from mmreward.ranks import is_rank_zero
 from mmreward.tracking.base import RUN_INFO, SWEEP, SWEEP_COMMON, RunInfo, Scalar
 
 # What a name need not say: it has a place of its own there, or changes nothing about the result.
@@ -148,7 +148,7 @@ def command(overrides: Sequence[str]) -> str:
 
 def dataset(cfg: DictConfig, source: Prepared) -> dict[str, Any]:
     """Name, digest, source and counts of the data, as `RunInfo.dataset`."""
-    if getattr(rank_zero_only, "rank", 0) != 0:  # nobody reads it there
+    if not is_rank_zero():  # nobody reads it there
         return {}
     return {
         "name": source.name,

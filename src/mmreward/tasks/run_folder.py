@@ -11,6 +11,7 @@ from omegaconf import DictConfig, OmegaConf, open_dict
 from mmreward.config import load_run_config, save_config
 from mmreward.curve_file import CURVES, SYSTEM
 from mmreward.errors import UserError
+from mmreward.ranks import is_rank_zero
 from mmreward.tracking import SWEEP
 
 LAST = "checkpoints/last.ckpt"
@@ -53,7 +54,7 @@ def new_run(cfg: DictConfig, overrides: list[str]) -> tuple[Path, DictConfig]:
             cfg.resume = str(folder)
         return resume_run(cfg, [])
     # Rank zero claims the folder; the ranks it starts come to the same one.
-    if os.environ.get("LOCAL_RANK", "0") == "0":
+    if is_rank_zero():
         try:
             (folder / "config.yaml").touch(exist_ok=of_sweep)
         except FileExistsError:
@@ -93,6 +94,6 @@ def resume_run(cfg: DictConfig, overrides: list[str]) -> tuple[Path, DictConfig]
             # names the whole group.
             if key.split(".")[0] in RESUMABLE[2:6]:
                 OmegaConf.update(saved, key, OmegaConf.select(cfg, key), merge=False)
-    if os.environ.get("LOCAL_RANK", "0") == "0":
+    if is_rank_zero():
         save_config(saved, folder / "config.yaml")
     return folder, saved

@@ -6,7 +6,6 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from lightning.pytorch.utilities.rank_zero import rank_zero_only
 from omegaconf import DictConfig, OmegaConf
 from rich.console import Console
 from rich.table import Table
@@ -25,6 +24,7 @@ from mmreward.evaluation.tables import RECORDS, SCORES
 from mmreward.losses.base import Loss
 from mmreward.model.backbone import count_parameters
 from mmreward.model.reward import RewardModel
+from mmreward.ranks import is_rank_zero
 from mmreward.tasks.assemble import data_source, fresh_model, make_collate, quiet, sample
 from mmreward.tasks.benchmarks import sets_to_score
 from mmreward.tasks.describe import run_info
@@ -56,7 +56,7 @@ def train(cfg: DictConfig) -> float | None:
     """Trains what the configuration describes and returns its test accuracy (rank zero)."""
     quiet()
     folder, cfg, overrides = open_run(cfg)
-    rank_zero = getattr(rank_zero_only, "rank", 0) == 0
+    rank_zero = is_rank_zero()
     console = Console(quiet=not rank_zero)
     check_evaluation(cfg.evaluation)  # now, not after hours of training
     parts = assemble(cfg)

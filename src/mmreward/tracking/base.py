@@ -12,6 +12,7 @@ from typing import Any, Literal, Protocol
 
 from mmreward.curve_file import milliseconds
 from mmreward.errors import UserError
+from mmreward.files import replace_file
 
 Scalar = str | int | float | bool
 Status = Literal["RUNNING", "FINISHED", "FAILED", "KILLED"]
@@ -48,11 +49,8 @@ class RunInfo:
     pid: int = field(default_factory=os.getpid)
 
     def write(self, folder: Path) -> None:
-        """Whole or not at all: whoever reads it may come at any moment."""
-        path = folder / RUN_INFO
-        unfinished = path.with_suffix(f".{os.getpid()}")
-        unfinished.write_text(json.dumps(asdict(self), indent=2, default=str) + "\n")
-        unfinished.replace(path)
+        """Writes run.json, which may be read at any moment."""
+        replace_file(folder / RUN_INFO, json.dumps(asdict(self), indent=2, default=str) + "\n")
 
     def end(self, folder: Path, status: Status) -> None:
         """Writes how and when the run ended."""

@@ -14,6 +14,7 @@ from textwrap import shorten
 from typing import TYPE_CHECKING
 
 from mmreward.errors import UserError
+from mmreward.ranks import is_rank_zero
 from mmreward.tracking import upload
 from mmreward.tracking.base import RunInfo
 from mmreward.tracking.download import download
@@ -51,7 +52,7 @@ class MLflowTracking:
         self._system: SystemMetrics | None = None
 
     def start(self, folder: Path) -> None:
-        if not _is_rank_zero():
+        if not is_rank_zero():
             return
         from mmreward.tracking.follow import Follower, SystemMetrics
 
@@ -66,7 +67,7 @@ class MLflowTracking:
             self._warn(f"the run goes on, and its metrics stay in {folder}", error)
 
     def finish(self, folder: Path) -> str | None:
-        if not _is_rank_zero() or not (self._started or self.holds(folder)):
+        if not is_rank_zero() or not (self._started or self.holds(folder)):
             return None
         if self._system is not None:
             self._system.stop()
@@ -162,12 +163,6 @@ class MLflowTracking:
 
     def _warn(self, consequence: str, reason: object) -> None:
         log.warning("%s: %s (%s)", self.store, consequence, _in_short(reason))
-
-
-def _is_rank_zero() -> bool:
-    from lightning.pytorch.utilities.rank_zero import rank_zero_only
-
-    return getattr(rank_zero_only, "rank", 0) == 0
 
 
 def _in_short(reason: object) -> str:
