@@ -18,6 +18,7 @@ from omegaconf.errors import OmegaConfBaseException
 
 from mmreward.config import check_keys, one_sentence, register_resolvers, register_schemas
 from mmreward.errors import UserError
+from mmreward.tracking.base import SWEEP
 from mmreward.tracking.download import find_runs
 
 # OpenMP's threads spin while they wait for each other. Spinning long, they are several times
@@ -35,6 +36,10 @@ register_resolvers()
 def main(cfg: DictConfig) -> float | None:
     """Runs the task; what it returns is what a sweeper optimises."""
     try:
+        sweep = HydraConfig.get().runtime.choices.get("sweep")
+        # A job of the process launcher is a single run, too.
+        if sweep and HydraConfig.get().mode is RunMode.RUN and SWEEP not in os.environ:
+            raise UserError(f"+sweep={sweep} says what a sweep varies; begin with python run.py -m")
         find_runs(cfg)
         check_keys(cfg)
         return hydra.utils.get_method(cfg.task._target_)(cfg)

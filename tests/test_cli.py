@@ -11,6 +11,7 @@ import sys
 from pathlib import Path
 
 import pytest
+from run_folders import run_folder
 
 from mmreward.config import ROOT
 
@@ -218,3 +219,28 @@ def test_two_ranks_train_one_run(tmp_path: Path) -> None:
     assert result.stdout.count("run folder:") == 1
     assert result.stdout.count("make ui") == 1
     assert "MLflow at" not in result.stdout + result.stderr
+
+
+def test_the_folder_of_a_sweep_can_be_uploaded(tmp_path: Path) -> None:
+    run_folder(tmp_path / "sweep" / "0")
+    run_folder(tmp_path / "sweep" / "1")
+    done = run(tmp_path, "task=sync", "run=sweep", "tracking.root=store")
+    assert done.returncode == 0, done.stderr
+    assert "uploaded: sweep/0" in done.stdout and "uploaded: sweep/1" in done.stdout
+
+
+@pytest.mark.parametrize(
+    ("arguments", "sentence"),
+    [
+        (["-m", "sweep=variants"], "write +sweep=…"),
+        (["+sweep=variants"], "begin with python run.py -m"),
+        (["tracking.uri=localhost:5000"], "tracking.uri=localhost:5000 is not an address"),
+    ],
+)
+def test_a_mistake_leaves_a_sentence_and_no_folder(
+    tmp_path: Path, arguments: list[str], sentence: str
+) -> None:
+    done = run(tmp_path, *arguments, "hydra.run.dir=mine", "hydra.sweep.dir=mine")
+    assert done.returncode == 1
+    assert sentence in done.stderr and "Traceback" not in done.stderr
+    assert not list(tmp_path.rglob("config.yaml"))

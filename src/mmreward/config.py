@@ -250,7 +250,7 @@ def check_keys(cfg: DictConfig) -> None:
     if missing:
         raise UserError(f"{missing[0]} must be given: add {missing[0]}=… to the command line")
     for key in ("run", "resume", "init_from"):  # before seconds of imports
-        if cfg.get(key):
+        if cfg.get(key) and schema is not SyncConfig:  # which takes the folder of a sweep too
             load_run_config(cfg[key], key)
 
 
@@ -271,6 +271,8 @@ def one_sentence(error: Exception) -> str:
             f"{missing.group(1)} is not a key of this task; choose the benchmark as well, "
             f"benchmark=[{listed.group(1)}], or see its keys in conf/benchmark"
         )
+    if missing and missing.group(1) == "sweep":  # the one group of which nothing is in a default
+        return "sweep has to be added; write +sweep=…"
     if missing:
         return (
             f"{missing.group(1)} is neither a key nor a group of this task; python run.py "

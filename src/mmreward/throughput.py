@@ -19,7 +19,7 @@ class Throughput(pl.Callback):
         self.seconds = 0.0
         self.pairs = 0
         self.cut = 0  # records that lost text of their prompt, each as often as it was trained on
-        self._since = 0.0
+        self._since: float | None = None  # a run that was at its end before trains no more
 
     def on_train_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         self._since = time.perf_counter()
@@ -28,14 +28,17 @@ class Throughput(pl.Callback):
         self._stop()
 
     def on_validation_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
-        self._since = time.perf_counter()
+        if self._since is not None:
+            self._since = time.perf_counter()
 
     def on_train_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         self._stop()
+        self._since = None  # the validation after it is no training
 
     def _stop(self) -> None:
-        self.seconds += time.perf_counter() - self._since
-        self._since = time.perf_counter()
+        if self._since is not None:
+            self.seconds += time.perf_counter() - self._since
+            self._since = time.perf_counter()
 
     def on_train_batch_end(
         self,

@@ -245,7 +245,13 @@ def test_a_job_of_a_sweep_goes_on_by_itself(
             patch.setattr("mmreward.tasks.train.evaluate_model", killed)
         with pytest.raises(RuntimeError, match="killed"):
             run(tmp_path / "job", monkeypatch=monkeypatch)
+    before = checkpoint(tmp_path / "job") if ended_in == "evaluation" else None
     assert equal(run(tmp_path / "job", monkeypatch=monkeypatch), whole)
+    seconds = json.loads((tmp_path / "job/metrics.json").read_text())["training"]["seconds"]
+    if before:  # no step was left to train
+        told = before["callbacks"]["Throughput"]["seconds"]
+        assert seconds == pytest.approx(told, abs=0.01)
+    assert 0 < seconds < 60
     scores = [(tmp_path / name / "scores.jsonl").read_text() for name in ("whole", "job")]
     assert scores[0] == scores[1]
     steps = [row["step"] for row in map(json.loads, (tmp_path / "job/curves.jsonl").open())]

@@ -16,7 +16,9 @@ from mmreward.tracking import SWEEP
 
 LAST = "checkpoints/last.ckpt"
 # What a resumed run may change on its command line: how long and where it trains, not what.
-RESUMABLE = ("resume", "task", "trainer", "early_stopping", "checkpoint", "tracking", "hydra")
+CHANGEABLE = ("trainer", "early_stopping", "checkpoint", "tracking")
+# What else may stand there: it is about this start of the run.
+OF_THE_START = ("resume", "task", "hydra")
 
 
 def open_run(cfg: DictConfig) -> tuple[Path, DictConfig, list[str]]:
@@ -82,7 +84,7 @@ def resume_run(cfg: DictConfig, overrides: list[str]) -> tuple[Path, DictConfig]
         )
     for override in overrides:
         key = override.lstrip("+~").split("=")[0]
-        if key.split(".")[0].split("/")[0] not in RESUMABLE:
+        if key.split(".")[0].split("/")[0] not in (*CHANGEABLE, *OF_THE_START):
             raise UserError(
                 f"{key} cannot change when a run is resumed; leave it out, or start a new run "
                 "with init_from= instead of resume="
@@ -92,8 +94,15 @@ def resume_run(cfg: DictConfig, overrides: list[str]) -> tuple[Path, DictConfig]
         for key in sorted({override.lstrip("+~").split("=")[0] for override in overrides}):
             # Only what was named: every other setting stays as the run has it. `trainer=gpu`
             # names the whole group.
-            if key.split(".")[0] in RESUMABLE[2:6]:
+            if key.split(".")[0] in CHANGEABLE:
                 OmegaConf.update(saved, key, OmegaConf.select(cfg, key), merge=False)
     if is_rank_zero():
         save_config(saved, folder / "config.yaml")
     return folder, saved
+
+
+def how_to_go_on(folder: Path) -> str:
+    """What to do about a run that was ended."""
+    if (folder / LAST).is_file():
+        return f"python run.py resume={folder} goes on from its last checkpoint"
+    return "it had no checkpoint yet and has to begin again"

@@ -30,7 +30,8 @@ from mmreward.tasks.benchmarks import sets_to_score
 from mmreward.tasks.describe import run_info
 from mmreward.tasks.evaluate import check_evaluation, evaluate_model, tell_sets
 from mmreward.tasks.fit import fit
-from mmreward.tasks.run_folder import open_run
+from mmreward.tasks.interruption import interruptible
+from mmreward.tasks.run_folder import how_to_go_on, open_run
 from mmreward.tracking import Tracking
 from mmreward.tracking.base import Status
 
@@ -55,6 +56,7 @@ class Parts:
 def train(cfg: DictConfig) -> float | None:
     """Trains what the configuration describes and returns its test accuracy (rank zero)."""
     quiet()
+    build(cfg.tracking, "tracking")  # an address that is none shows before anything is written
     folder, cfg, overrides = open_run(cfg)
     rank_zero = is_rank_zero()
     console = Console(quiet=not rank_zero)
@@ -70,20 +72,24 @@ def train(cfg: DictConfig) -> float | None:
         tell_sets(folder, sets, console)
         info.write(folder)
 
-    status: Status = "FAILED"
     metrics: dict[str, Any] | None = None
-    try:
-        tracking.start(folder)
-        fitted = fit(cfg, folder, parts.model, parts.loss, parts.source, parts.collate)
-        if fitted.rank_zero:
-            # Lightning has moved it off the accelerator; it is scored where it was trained.
-            parts.model.to(fitted.device)
-            metrics = keep_and_score(cfg, folder, parts, sets, fitted.cost, console)
-        status = "FINISHED"
-    finally:
-        if rank_zero:
-            info.end(folder, status)
-        link = tracking.finish(folder)
+    with interruptible() as received:
+        status: Status = "FAILED"
+        try:
+            tracking.start(folder)
+            fitted = fit(cfg, folder, parts.model, parts.loss, parts.source, parts.collate)
+            if fitted.rank_zero:
+                # Lightning has moved it off the accelerator; it is scored where it was trained.
+                parts.model.to(fitted.device)
+                metrics = keep_and_score(cfg, folder, parts, sets, fitted.cost, console)
+            status = "FINISHED"
+        finally:
+            if received:
+                status = "KILLED"
+                console.print(f"ended by {received[0].name}; {how_to_go_on(folder)}")
+            if rank_zero:
+                info.end(folder, status)
+            link = tracking.finish(folder)
     if metrics is None:
         return None
 
