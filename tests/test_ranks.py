@@ -45,9 +45,9 @@ def test_two_ranks_of_torchrun_leave_one_run(tmp_path: Path) -> None:
         "trainer.precision=32-true", "trainer.max_steps=4", "trainer.val_check_interval=4",
         "evaluation.conditions=[intact]", "hydra.run.dir=mine",
     )  # fmt: skip
+    torchrun = (sys.executable, "-m", "torch.distributed.run", "--standalone")
     done = subprocess.run(
-        [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node=2"]
-        + [str(ROOT / "run.py"), *tiny],
+        [*torchrun, "--nproc-per-node=2", str(ROOT / "run.py"), *tiny],
         cwd=tmp_path,
         env=os.environ | {"OMP_NUM_THREADS": "1"},
         capture_output=True,
