@@ -9,8 +9,9 @@ from typing import TYPE_CHECKING, Any
 from mmreward.evaluation import plots
 from mmreward.evaluation.html import write_html
 from mmreward.evaluation.markdown import REPORT, quoted, save_figure
+from mmreward.evaluation.mistakes import mistakes_figure, worst_mistakes
 from mmreward.evaluation.official_report import official_lines
-from mmreward.evaluation.overview import mistakes_figure, worst_mistakes, write_overview
+from mmreward.evaluation.overview import write_overview
 from mmreward.evaluation.pairs import BLIND, MODEL, PairTable, judged_sets, pair_tables
 from mmreward.evaluation.pictures import pictures
 from mmreward.evaluation.report_tables import calibration_table, length_table
