@@ -5,18 +5,24 @@ import math
 import numpy as np
 import pytest
 from rich.console import Console
+from score_tables import make
 from sweeps import draws, records, run
 
 from mmreward.evaluation.comparison import common_sets, compare
 from mmreward.evaluation.paired import holm, sign_flip
-from mmreward.evaluation.runs import read_runs
-from mmreward.evaluation.statistics import mean_interval
+from mmreward.evaluation.runs import expand, read_runs
 from mmreward.evaluation.variants_plot import variants_figure
 from mmreward.evaluation.variants_report import summary_metrics, variants_tables, write_variants
-from mmreward.evaluation.variants_wording import headline
+from mmreward.evaluation.variants_wording import headline, left_out
 
 N = 120
 VARIANTS = ("base", "enhanced", "contrastive")
+
+
+def compared(*runs):
+    """The comparison of these runs, or of a sweep's by its folder."""
+    read = read_runs(expand(runs)[0])
+    return compare(read, common_sets(read))
 
 
 @pytest.fixture(scope="module")
@@ -41,8 +47,7 @@ def comparison(tmp_path_factory, outcomes):
                 seconds=10.0 * place + seed,
                 peak_memory_mb=500.0 + seed,
             )
-    read = read_runs([folder])
-    return compare(read, common_sets(read))
+    return compared(folder)
 
 
 def test_numbers_by_hand(comparison, outcomes):
@@ -54,18 +59,19 @@ def test_numbers_by_hand(comparison, outcomes):
         assert row["runs"] == [f"{name} s{seed}" for seed in range(3)] and row["seeds"] == 3
         assert row["accuracy"] == pytest.approx(right.mean())
         assert row["sd"] == pytest.approx(right.mean(axis=1).std(ddof=1))
-        expected = mean_interval(right.mean(axis=0), groups)
-        assert row["over_pairs_ci95"] == pytest.approx(list(expected))
-        gain = right.mean(axis=0) - 0.5
-        assert row["image_gain"]["difference"] == pytest.approx(gain.mean())
-        assert row["image_gain"]["ci95"] == pytest.approx(list(mean_interval(gain, groups)))
+        low, high = row["over_pairs_ci95"]
+        assert low < row["accuracy"] < high
+        assert row["image_gain"]["difference"] == pytest.approx(right.mean() - 0.5)
+        # One half without the images, always: no more is known than of the accuracy.
+        ends = np.array(row["image_gain"]["ci95"]) + 0.5
+        assert ends == pytest.approx([low, high], abs=0.01)
     assert found["base"]["difference"] is None
     for place, name in ((1, "enhanced"), (2, "contrastive")):
         difference = found[name]["difference"]
         paired = matrices[place].mean(axis=0) - matrices[0].mean(axis=0)
         assert difference["difference"] == pytest.approx(paired.mean())
-        expected = mean_interval(paired, groups)
-        assert difference["over_pairs_ci95"] == pytest.approx(list(expected))
+        low, high = difference["over_pairs_ci95"]
+        assert low < paired.mean() < high
         # Differences are multiples of a third: tripled, the exact test takes them. A p is sampled
         # with a standard error of sqrt(p (1 - p) / 100,000).
         exact = sign_flip(3 * paired, groups)
@@ -81,10 +87,60 @@ def test_a_variant_that_is_the_first_again_does_not_differ(tmp_path, outcomes):
     for place, model in enumerate(("base", "twin")):
         for seed, right in enumerate(outcomes[0]):
             run(tmp_path / str(3 * place + seed), records(N), right, model, seed)
-    read = read_runs([tmp_path])
-    twin = compare(read, common_sets(read))["benchmarks"]["digits"]["variants"]["twin"]
+    twin = compared(tmp_path)["benchmarks"]["digits"]["variants"]["twin"]
     assert twin["difference"]["difference"] == 0 and twin["difference"]["p"] == 1
     assert twin["image_gain"] is None and twin["seconds"] is None
+
+
+def test_the_image_gain_is_that_of_the_records_with_images(tmp_path):
+    """Ten records without an image have no score without it, whatever the seed."""
+    asked = records(20) + [make(f"text {i}") for i in range(10)]
+    right = np.concatenate([np.ones(16), np.zeros(4), np.zeros(10)])
+    blind = [0.0] * 8 + [1.0] * 8 + [0.0] * 4 + [None] * 10
+    for seed in (0, 1):
+        run(tmp_path / str(seed), asked, right, seed=seed, blind=blind)
+    found = compared(tmp_path)["benchmarks"]["digits"]
+    gain = found["variants"]["base"]["image_gain"]
+    assert gain == {"n": 20, "difference": 0.4, "ci95": gain["ci95"]}
+    # Two seeds that judge alike tell what one does.
+    assert gain == found["runs"]["base s0"]["metrics"]["image_gain"]
+
+
+def test_models_that_are_always_right_are_not_known_to_be_alike(tmp_path):
+    for place, model in enumerate(("base", "twin")):
+        for seed in range(3):
+            run(tmp_path / str(3 * place + seed), records(40), np.ones(40), model, seed)
+    found = compared(tmp_path)["benchmarks"]["digits"]["variants"]
+    low, high = found["base"]["over_pairs_ci95"]
+    assert low == pytest.approx(40 / (40 + 1.96**2), abs=1e-4) and high == 1  # Wilson, 40 of 40
+    low, high = found["twin"]["difference"]["over_pairs_ci95"]
+    assert low == -high and high == pytest.approx(0.066, abs=0.001)
+
+
+def test_one_seed_three_times_is_one_seed(tmp_path, outcomes):
+    base, other, enhanced = outcomes[0][0], outcomes[0][1], outcomes[1][0]
+    for folder in ("0", "1", "2"):
+        run(tmp_path / folder, records(N), base, seed=0)
+    run(tmp_path / "3", records(N), enhanced, "enhanced", seed=0)
+    comparison = compared(tmp_path)
+    row = comparison["benchmarks"]["digits"]["variants"]["base"]
+    first = row["runs"][0]
+    assert row["seeds"] == 1 and row["sd"] is row["over_seeds_ci95"] is None
+    alone = comparison["benchmarks"]["digits"]["runs"][first]
+    assert row["over_pairs_ci95"] == alone["metrics"]["accuracy_ci95"]
+    assert list(row["repeats"].values()) == [first, first]
+    sentences = left_out(comparison)
+    assert len(sentences) == 2
+    assert sentences[0] == f"base s0 (1) has the same seed as {first} and does not count again"
+    (text, _) = write_variants(tmp_path, comparison, tmp_path / "report.html")
+    assert all(sentence in text.read_text() for sentence in sentences)
+    assert "1 seed each" in text.read_text()
+
+    # Further seeds count, in whichever order the repeats stand.
+    run(tmp_path / "4", records(N), other, seed=1)
+    row = compared(tmp_path)["benchmarks"]["digits"]["variants"]["base"]
+    assert row["seeds"] == 2 and len(row["repeats"]) == 2
+    assert row["accuracy"] == pytest.approx((base.mean() + other.mean()) / 2)
 
 
 @pytest.mark.slow
@@ -104,17 +160,20 @@ def test_the_rate_of_false_findings_is_the_level():
 
 def test_one_seed_each(tmp_path, outcomes):
     for place, model in enumerate(VARIANTS):
-        run(tmp_path / str(place), records(N), outcomes[place][0], model)
-    read = read_runs([tmp_path])
-    comparison = compare(read, common_sets(read))
+        blind = np.roll(outcomes[place][0], 7)
+        run(tmp_path / str(place), records(N), outcomes[place][0], model, blind=blind)
+    comparison = compared(tmp_path)
     found = comparison["benchmarks"]["digits"]
     for name, row in found["variants"].items():
         own = found["runs"][f"{name} s0"]
         assert row["accuracy"] == own["metrics"]["accuracy"]
         assert row["over_pairs_ci95"] == own["metrics"]["accuracy_ci95"]
         assert row["seeds"] == 1 and row["sd"] is None
+        assert row["image_gain"] == own["metrics"]["image_gain"]
         if row["difference"]:
-            assert row["difference"]["p"] == pytest.approx(own["difference"]["half"]["p"], abs=0.01)
+            half = own["difference"]["half"]
+            assert row["difference"]["over_pairs_ci95"] == half["ci95"]
+            assert row["difference"]["p"] == pytest.approx(half["p"], abs=0.01)
     variants_figure(comparison)
     assert "1 seed each" in headline("digits", found)
 
@@ -133,11 +192,12 @@ def test_screen_and_files(tmp_path, comparison):
             assert f"{100 * row['difference']['difference']:+.1f} [" in line
     assert "…" not in screen, "nothing is cut off at 110 columns"
 
-    left_out = ["job 9 (model=fusion seed=0): killed by SIGKILL; see 9/console.log"]
-    written = write_variants(tmp_path, comparison, tmp_path / "report.html", left_out)
+    job = "job 9 (model=fusion seed=0): killed by SIGKILL; see 9/console.log"
+    with_job = comparison | {"jobs_left_out": [job]}
+    written = write_variants(tmp_path, with_job, tmp_path / "report.html")
     assert [path.name for path in written] == ["comparison.md", "comparison.png"]
     text = written[0].read_text()
-    assert left_out[0] in text and "3 seeds each" in text and "](report.html)" in text
+    assert job in text and "3 seeds each" in text and "](report.html)" in text
     assert text.count("\n| ") == 2 + len(found)
 
 

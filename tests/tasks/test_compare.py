@@ -6,8 +6,17 @@ import sys
 
 import numpy as np
 import pytest
+from hydra import compose, initialize_config_dir
+from hydra.core.hydra_config import HydraConfig
+from omegaconf import open_dict
 from score_tables import DATA, ROOT, make, table
+from sweeps import records as questions
+from sweeps import sweep
 from without_torch import run
+
+from mmreward.config import CONF, build, load_run_config
+from mmreward.tasks.compare import compare
+from mmreward.tracking.base import RunInfo
 
 
 def test_tables_are_compared_without_torch(tmp_path):
@@ -25,6 +34,90 @@ def test_tables_are_compared_without_torch(tmp_path):
     comparison = json.loads((out / "comparison.json").read_text())
     assert list(comparison["benchmarks"]["b"]["runs"]) == ["weak", "strong"]
     assert (out / "report.md").is_file() and (out / "figures").is_dir()
+
+
+def tracked(root):
+    """The runs of the store in this folder, the last one first."""
+    import mlflow
+
+    client = mlflow.MlflowClient(f"sqlite:///{root}/mlflow.db")
+    experiment = client.get_experiment_by_name("test")
+    return client, client.search_runs([experiment.experiment_id]) if experiment else []
+
+
+def compare_here(folder, *arguments):
+    """run.py's task=compare in this process, where mlflow may be imported."""
+    with initialize_config_dir(str(CONF), version_base="1.3"):
+        cfg = compose("config", ["task=compare", *arguments, f"hydra.run.dir={folder}"],
+                      return_hydra_config=True)  # fmt: skip
+    cfg.hydra.runtime.output_dir = str(folder)
+    HydraConfig.instance().set_config(cfg)
+    try:
+        with open_dict(cfg):
+            del cfg["hydra"]
+        compare(cfg)
+    finally:
+        HydraConfig.instance().cfg = None
+
+
+@pytest.mark.slow
+def test_a_comparison_of_tracked_runs_is_tracked_beside_them(tmp_path, capsys):
+    folder = sweep(tmp_path / "mine", "done", "done", "done")
+    for run_folder in sorted(folder.iterdir()):
+        if run_folder.is_dir():
+            tracking = build(load_run_config(run_folder)[1].tracking, "tracking")
+            tracking.start(run_folder)
+            info = RunInfo.read(run_folder)
+            info.end(run_folder, "FINISHED")
+            tracking.finish(run_folder)
+    # The store is the runs' own: nothing on the command line names it.
+    runs = f"runs=[{folder}/0,{folder}/2]"
+    compare_here(tmp_path / "out", runs)
+    client, (run, *others) = tracked(folder / "tracked")
+    assert len(others) == 3
+    assert run.info.run_name == "comparison mine" and run.info.status == "FINISHED"
+    assert run.data.tags["sweep"] == "mine" and run.data.tags["compared"] == "base s0, enhanced s0"
+    found = json.loads((tmp_path / "out" / "comparison.json").read_text())["benchmarks"]["digits"]
+    accuracy = found["runs"]["enhanced s0"]["metrics"]["accuracy"]
+    metrics = run.data.metrics
+    assert metrics["variants/digits enhanced accuracy"] == pytest.approx(accuracy)
+    difference = found["runs"]["enhanced s0"]["difference"]["half"]
+    ends = [metrics[f"variants/digits enhanced difference_{end}"] for end in ("low", "high")]
+    assert ends == pytest.approx(difference["ci95"])
+    kept = {item.path for item in client.list_artifacts(run.info.run_id)}
+    assert kept == {"comparison.json", "report.md", "report.html", "figures"}
+    assert "compareRunsMode=CHART" in capsys.readouterr().out
+
+    # A sweep is compared as at its end, and logged like that.
+    compare_here(tmp_path / "sweep", f"runs=[{folder}]")
+    client, (run, *others) = tracked(folder / "tracked")
+    assert len(others) == 4 and run.info.run_name == "comparison mine"
+    kept = {item.path for item in client.list_artifacts(run.info.run_id)}
+    assert {"comparison.md", "comparison.png"} < kept
+
+    compare_here(tmp_path / "none", runs, "tracking=none")
+    assert len(tracked(folder / "tracked")[1]) == 5
+
+
+def test_what_is_not_tracked_is_not_tracked_by_a_comparison(tmp_path):
+    folder = sweep(tmp_path / "mine", "done", "done")
+    compare_here(tmp_path / "out", f"runs=[{folder}]")
+    assert not (folder / "tracked").exists() and not (tmp_path / "out" / "mlflow.db").exists()
+
+
+def test_a_sweep_and_single_runs_are_compared_by_run(tmp_path):
+    folder = sweep(tmp_path / "mine", "done", "failed", "done")
+    table(tmp_path / "alone", questions(40), {"intact": [[1.0, 0.0]] * 40}, "digits")
+    out = tmp_path / "out"
+    done = run(
+        "task=compare", f"runs=[{folder}]", f"tables=[{tmp_path}/alone]", f"hydra.run.dir={out}"
+    )
+    assert done.returncode == 0, done.stderr
+    comparison = json.loads((out / "comparison.json").read_text())
+    runs = comparison["benchmarks"]["digits"]["runs"]
+    assert list(runs) == ["base s0", "enhanced s0", "alone"]
+    assert "left out: job 1 (model=base seed=1): killed by SIGKILL" in done.stdout
+    assert "40 common pairs" in done.stdout and not (out / "comparison.md").exists()
 
 
 @pytest.mark.parametrize(

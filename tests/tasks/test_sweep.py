@@ -5,40 +5,19 @@ from __future__ import annotations
 import json
 from pathlib import Path
 
-import numpy as np
 import pytest
+import without_torch
 from hydra import compose, initialize_config_dir
 from hydra._internal.core_plugins.basic_sweeper import BasicSweeper
 from hydra.core.override_parser.overrides_parser import OverridesParser
 from omegaconf import OmegaConf
 from rich.console import Console
-from sweeps import draws, records, run
+from sweeps import sweep
 
 from mmreward.config import CONF
 from mmreward.errors import UserError
-from mmreward.evaluation import variants_report
-from mmreward.tasks.sweep import CompareSweep, compare_sweep, finished_runs
-
-N = 40
-
-
-def sweep(folder: Path, *statuses: str, tracking: str | None = None) -> Path:
-    """A sweep folder of base and enhanced, two seeds each, whose jobs ended like this."""
-    jobs = []
-    outcomes = [right for seeds in draws(N, (0.6, 0.7), 2) for right in seeds]
-    for number, status in enumerate(statuses):
-        model, seed = ("base", "enhanced")[number // 2], number % 2
-        path = folder / str(number)
-        if status != "failed":
-            run(path, records(N), outcomes[number], model, seed, np.full(N, 0.5), seconds=3.0)
-        jobs.append({
-            "job": number, "overrides": [f"model={model}", f"seed={seed}"], "folder": str(path),
-            "status": status, "reason": "killed by SIGKILL" if status == "failed" else "",
-            "returned": None, "seconds": 1.0, "log": str(path / "console.log"),
-        })  # fmt: skip
-    folder.mkdir(exist_ok=True)
-    (folder / "sweep.json").write_text(json.dumps({"jobs": jobs}))
-    return folder
+from mmreward.tasks import compare
+from mmreward.tasks.sweep import CompareSweep, compare_sweep
 
 
 def ended(folder: Path, capsys: pytest.CaptureFixture[str]) -> str:
@@ -56,7 +35,8 @@ def test_finished_runs_are_compared_and_logged_and_the_others_named(tmp_path, ca
         "base": ["base s0", "base s1"], "enhanced": ["enhanced s0"]
     }  # fmt: skip
     told = "job 3 (model=enhanced seed=1): killed by SIGKILL"
-    assert comparison["left_out"][0].startswith(told)
+    assert comparison["jobs_left_out"][0].startswith(told)
+    assert told in (folder / "report.md").read_text()
     assert f"left out: {told}" in screen and told in (folder / "comparison.md").read_text()
     assert f"{100 * found['base']['accuracy']:.1f} [" in screen
     for name in ("comparison.png", "report.md", "report.html", "figures"):
@@ -71,14 +51,8 @@ def test_finished_runs_are_compared_and_logged_and_the_others_named(tmp_path, ca
     assert tracked.data.metrics["variants/digits enhanced accuracy"] == pytest.approx(accuracy)
     kept = {item.path for item in client.list_artifacts(tracked.info.run_id)}
     assert {"comparison.json", "comparison.md", "comparison.png", "report.html"} <= kept
+    assert "figures" in kept
     assert "compareRunsMode=CHART&searchFilter=tags.sweep" in screen
-
-
-def test_a_job_that_was_asked_for_twice_is_one_run(tmp_path):
-    folder = sweep(tmp_path / "sweep", "done", "done")
-    listed = json.loads((folder / "sweep.json").read_text())
-    (folder / "sweep.json").write_text(json.dumps({"jobs": listed["jobs"] * 2}))
-    assert finished_runs(folder) == ([folder / "0", folder / "1"], [])
 
 
 def test_one_finished_job_leaves_nothing_to_compare(tmp_path, capsys):
@@ -94,18 +68,41 @@ def test_what_breaks_the_comparison_does_not_break_the_sweep(tmp_path, capsys, m
     def broken(*_: object) -> None:
         raise ZeroDivisionError("of a bug")
 
-    monkeypatch.setattr(variants_report, "write_variants", broken)
+    monkeypatch.setattr(compare, "write_comparison", broken)
     screen = ended(folder, capsys)
-    assert "ZeroDivisionError: of a bug" in screen and f"runs=[{folder}]" in screen
+    assert "ZeroDivisionError: of a bug" in screen
+    assert f"python run.py task=compare runs=[{folder}] makes it" in screen
 
 
-def test_without_a_list_of_jobs_the_runs_are_those_in_the_folder(tmp_path):
-    folder = sweep(tmp_path / "sweep", "done", "done", "done", "done")
+@pytest.mark.slow
+def test_the_command_that_is_named_then_makes_what_the_sweep_would_have_made(tmp_path, capsys):
+    folder = sweep(tmp_path / "sweep", "done", "done", "done", "failed")
+    screen = ended(folder, capsys)
+    out = tmp_path / "out"
+    done = without_torch.run(
+        "task=compare", f"runs=[{folder}]", "tracking=none", f"hydra.run.dir={out}"
+    )
+    assert done.returncode == 0, done.stderr
+    left = {path.name for path in folder.iterdir() if path.name.startswith(("comp", "rep", "fig"))}
+    assert left == {path.name for path in out.iterdir()}
+    for name in ("comparison.json", "comparison.md", "report.md"):
+        assert (out / name).read_text() == (folder / name).read_text(), name
+    tables, _ = screen.split("report: ")
+    assert tables == done.stdout.split("report: ")[0]
+    assert "left out: job 3 (model=enhanced seed=1): killed by SIGKILL" in tables
+
+
+def test_one_seed_three_times_is_no_three_seeds(tmp_path, capsys):
+    folder = sweep(tmp_path / "sweep", "done", "done", "done", "done", seeds=(0, 0))
+    screen = ended(folder, capsys)
+    assert screen.count("has the same seed as") == 2 and "1 seed each" in screen
+
+
+def test_a_sweep_of_a_launcher_that_keeps_no_list_of_jobs(tmp_path):
+    folder = sweep(tmp_path / "sweep", "done", "done", "done")
     (folder / "sweep.json").unlink()
-    (folder / "3" / "metrics.json").unlink()  # did not come to its end
-    (folder / "1").rename(folder / "10")
-    assert finished_runs(folder) == ([folder / "0", folder / "2", folder / "10"], [])
     compare_sweep(folder, Console())
+    assert (folder / "comparison.md").is_file()
     with pytest.raises(UserError, match="0 of the sweep's jobs"):
         compare_sweep(tmp_path / "nowhere", Console())
 

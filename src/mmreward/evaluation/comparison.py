@@ -1,5 +1,9 @@
 """Several runs on the same pairs: from their tables to the numbers of comparison.json.
 
+runs               name, folder and training of each
+jobs_left_out      a sentence for each job of a sweep that left no run
+benchmarks         {set: the numbers below}
+
 Per set that at least two runs were scored on, over the pairs that all of them hold:
 
 n, n_records, n_groups, interval    as in metrics.json
@@ -72,13 +76,16 @@ def common_sets(runs: Sequence[Run]) -> dict[str, CommonSet]:
     return found
 
 
-def compare(runs: Sequence[Run], sets: Mapping[str, CommonSet]) -> dict[str, Any]:
+def compare(
+    runs: Sequence[Run], sets: Mapping[str, CommonSet], jobs_left_out: Sequence[str] = ()
+) -> dict[str, Any]:
     """The content of comparison.json, as the module describes."""
     return {
         "runs": [
             {"name": run.name, "folder": str(run.folder), "training": dict(run.training)}
             for run in runs
         ],
+        "jobs_left_out": list(jobs_left_out),
         "benchmarks": {name: _compare_set(runs, common) for name, common in sets.items()},
     }
 

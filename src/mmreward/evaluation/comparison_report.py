@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from mmreward.evaluation import comparison_plots as plots
+from mmreward.evaluation import variants_wording
 from mmreward.evaluation.comparison import CommonSet
 from mmreward.evaluation.comparison_tables import (
     accuracy_table,
@@ -25,11 +26,7 @@ from mmreward.evaluation.official_report import official_lines
 from mmreward.evaluation.pairs import MODEL
 from mmreward.evaluation.plots import reliability_figure
 from mmreward.evaluation.report_tables import calibration_table, length_table
-from mmreward.evaluation.wording import (
-    points,
-    points_span,
-    quantity,
-)
+from mmreward.evaluation.wording import points, points_span, quantity
 
 if TYPE_CHECKING:
     from rich.table import Table
@@ -50,6 +47,8 @@ def write_comparison(
         [(run["name"], f"`{run['folder']}`") for run in comparison["runs"]],
         left=2,
     )
+    if sentences := variants_wording.left_out(comparison):
+        lines += ["Left out:", "", *[f"- {sentence}" for sentence in sentences], ""]
     for name, common in sets.items():
         lines += _section(folder, name, comparison["benchmarks"][name], common)
     lines += _cost(comparison["runs"])

@@ -1,7 +1,8 @@
 """Folders -> runs that can be compared: their tables, their names, what they cost.
 
 A run folder holds config.yaml, metrics.json and a score table; a score table alone will do. The
-configuration is only read to name runs and to find those that differ in nothing but the seed.
+configuration is only read to name runs and to find those that differ in nothing but the seed. A
+sweep's folder stands for the runs of its jobs.
 """
 
 from __future__ import annotations
@@ -20,6 +21,8 @@ from mmreward.errors import UserError
 from mmreward.evaluation.metrics import METRICS
 from mmreward.evaluation.pairs import PairTable, pair_tables
 from mmreward.evaluation.tables import SCORES, read_table
+
+SWEEP = "sweep.json"  # written by the `process` launcher
 
 # What says where and how a run was kept, not what it is. `task` and `choices` only repeat.
 _NO_VARIANT = (
@@ -43,6 +46,7 @@ class Run:
     training: what its training cost, as in metrics.json; empty for a score table alone
     variant:  the same short name for runs that differ in nothing but the seed; None without
               config.yaml
+    seed:     None without config.yaml
     """
 
     name: str
@@ -50,15 +54,63 @@ class Run:
     sets: Mapping[str, PairTable]
     training: Mapping[str, Any]
     variant: str | None = None
+    seed: int | None = None
+
+
+def is_sweep(folder: Path) -> bool:
+    """Whether the folder is no run but holds runs."""
+    return (
+        folder.is_dir()
+        and not (folder / "config.yaml").is_file()
+        and ((folder / SWEEP).is_file() or bool(_inside(folder, "config.yaml")))
+    )
+
+
+def runs_of_sweep(folder: Path) -> tuple[list[Path], list[str]]:
+    """The run folders in the order of the jobs, and a sentence for each job that left none.
+
+    Launchers other than `process` keep no list of jobs. There it is all the runs that lie in the
+    folder, or one folder deeper.
+    """
+    listed = folder / SWEEP
+    if not listed.is_file():
+        done = _inside(folder, METRICS)
+        begun = [path for path in _inside(folder, "config.yaml") if path not in done]
+        return done, [f"{path} did not come to its end: it has no {METRICS}" for path in begun]
+    jobs: Sequence[Mapping[str, Any]] = json.loads(listed.read_text(encoding="utf-8"))["jobs"]
+    runs, left_out = [], []
+    for job in jobs:
+        run = _moved(folder, Path(job["folder"]))
+        if job["status"] not in ("done", "done before"):
+            why = f"{job['reason'] or job['status']}; see {job['log']}"
+        elif not (run / SCORES).is_file():
+            why = f"there is no {SCORES} in {run}"
+        else:
+            runs.append(run)
+            continue
+        left_out.append(f"job {job['job']} ({' '.join(job['overrides'])}): {why}")
+    # A sweeper may have asked for the same job twice.
+    return list(dict.fromkeys(runs)), left_out
+
+
+def expand(runs: Sequence[str | Path]) -> tuple[list[Path], list[str]]:
+    """The run folders that `runs` names, those of sweeps in their order, and a sentence for each
+    job of a sweep that left none."""
+    folders, left_out = [], []
+    for run in map(Path, runs):
+        inside, missing = runs_of_sweep(run) if is_sweep(run) else ([run], [])
+        folders += inside
+        left_out += missing
+    return folders, left_out
 
 
 def read_runs(runs: Sequence[str | Path], tables: Sequence[str | Path] = ()) -> list[Run]:
-    """The runs (folders with config.yaml, or a sweep's folder of them) and the bare score tables.
+    """The runs (folders with config.yaml) and the bare score tables.
 
     Raises UserError for fewer than two, the same folder twice, and whatever `read_table` and
     `pair_tables` refuse.
     """
-    configured = [load_run_config(folder, "runs") for run in runs for folder in _expand(Path(run))]
+    configured = [load_run_config(folder, "runs") for folder in runs]
     configs = dict(configured)
     folders = [folder for folder, _ in configured] + [Path(table) for table in tables]
     if len(folders) < 2:
@@ -77,17 +129,26 @@ def read_runs(runs: Sequence[str | Path], tables: Sequence[str | Path] = ()) -> 
             sets=pair_tables(read_table(folder)),
             training=_training(folder),
             variant=variants.get(folder),
+            seed=configs[folder].get("seed") if folder in configs else None,
         )
         for name, folder in zip(names, folders, strict=True)
     ]
 
 
-def _expand(folder: Path) -> list[Path]:
-    """The folder itself, or the runs inside it (of a sweep), in the order of their numbers."""
-    if not folder.is_dir() or (folder / "config.yaml").is_file() or (folder / SCORES).is_file():
-        return [folder]
-    inside = [path.parent for path in folder.glob(f"*/{SCORES}")]
-    return sorted(inside, key=lambda path: (len(path.name), path.name)) or [folder]
+def _inside(folder: Path, name: str) -> list[Path]:
+    """The folders in this one, or one deeper, with a file of that name, by number."""
+    found = {path.parent for depth in ("*", "*/*") for path in folder.glob(f"{depth}/{name}")}
+
+    def place(path: Path) -> list[tuple[int, str]]:
+        return [(len(part), part) for part in path.relative_to(folder).parts]
+
+    return sorted(found, key=place)
+
+
+def _moved(sweep: Path, job: Path) -> Path:
+    """The job's folder inside `sweep`, wherever that lay when the job ran; `job` if it is gone."""
+    tails = (sweep.joinpath(*job.parts[i:]) for i in range(1, len(job.parts)))
+    return next((path for path in tails if path.is_dir()), job)
 
 
 def _training(folder: Path) -> dict[str, Any]:

@@ -3,7 +3,10 @@ what other pairs would change.
 
 With right[s, i] for S seeds and n pairs, the accuracy of seed s is a_s and its mean over seeds a.
 
-over pairs   other pairs of the same kind, these seeds: the mean over seeds of every pair, clustered
+over pairs   other pairs of the same kind, these seeds. Of a: see `mean_accuracy_interval`; of a
+             difference: paired.difference_interval of every pair's mean over seeds. With one seed
+             they are the intervals of a single run. A t interval would be a point where all is
+             right, and beside it reach above 1
 over seeds   other seeds, these pairs: t interval of a_1 … a_S (S - 1 degrees of freedom), that of
              an accuracy cut to 0 … 1, beyond which two seeds' interval easily reaches
 noise        standard deviation between seeds that arises although no seed is better than another,
@@ -24,34 +27,72 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 from scipy import stats
+from statsmodels.stats.weightstats import CompareMeans
 
-from mmreward.evaluation.paired import macro_sign_flip
+from mmreward.evaluation.paired import difference_interval, macro_sign_flip
 from mmreward.evaluation.statistics import (
     CONFIDENCE,
     Interval,
+    accuracy_interval,
+    cluster_bootstrap,
     cluster_sums,
     cluster_variance,
-    mean_interval,
+    effective_n,
+    enough_to_resample,
+    wilson,
 )
 
 Matrix = NDArray[np.float64]
 
 
 def seed_spread(right: Matrix, clusters: NDArray[Any]) -> dict[str, Any]:
-    """The module's numbers for right (S, n) of S >= 2 seeds; keys accuracy, seeds, sd, noise,
-    over_pairs_ci95, over_seeds_ci95."""
+    """The module's numbers for right (S, n) of S >= 1 seeds; keys seeds, accuracy, sd, noise,
+    over_pairs_ci95, over_seeds_ci95.
+
+    sd, noise and over_seeds_ci95 are None for one seed, the last also where no seed differs.
+    """
+    seeds = len(right)
     accuracies = right.mean(axis=1)
-    over_pairs = mean_interval(right.mean(axis=0), clusters)
-    residuals = right - right.mean(axis=0) - (accuracies - accuracies.mean())[:, None]
-    noise = sum(cluster_variance(cluster_sums(row, clusters)[0]) for row in residuals)
+    several = seeds > 1
     return {
-        "seeds": len(right),
-        "accuracy": float(accuracies.mean()),
-        "sd": float(accuracies.std(ddof=1)),
-        "noise": math.sqrt(noise / (len(right) - 1)) / right.shape[1],
-        "over_pairs_ci95": None if over_pairs is None else list(over_pairs),
-        "over_seeds_ci95": [min(max(end, 0.0), 1.0) for end in _t_interval(accuracies)],
+        "seeds": seeds,
+        "accuracy": float(right.mean()),
+        "sd": float(accuracies.std(ddof=1)) if several else None,
+        "noise": noise(right, clusters) if several else None,
+        "over_pairs_ci95": list(mean_accuracy_interval(right, clusters)),
+        "over_seeds_ci95": [min(max(end, 0.0), 1.0) for end in _t_interval(accuracies)]
+        if np.ptp(accuracies) > 0
+        else None,
     }
+
+
+def noise(right: Matrix, clusters: NDArray[Any]) -> float:
+    """The standard deviation between right (S, n) of S >= 2 seeds that are equally good."""
+    accuracies = right.mean(axis=1)
+    residuals = right - right.mean(axis=0) - (accuracies - accuracies.mean())[:, None]
+    variance = sum(cluster_variance(cluster_sums(row, clusters)[0]) for row in residuals)
+    return math.sqrt(variance / (len(right) - 1)) / right.shape[1]
+
+
+def mean_accuracy_interval(right: Matrix, clusters: NDArray[Any]) -> Interval:
+    """95 % interval over pairs of the mean accuracy of right (S, n): `accuracy_interval` of all S n
+    judgements, those on one cluster being dependent.
+
+    Where errors are too few to resample, they are too few to tell how far seeds err on the same
+    pairs, and the effective sample size easily comes out too large. One more pair that all seeds
+    judge wrongly (rightly, if most is wrong) is counted in the variance, not in the mean.
+    """
+    if len(right) == 1:
+        return accuracy_interval(right[0], clusters)
+    values, labels = right.ravel(), np.tile(clusters, len(right))
+    sums, sizes = cluster_sums(values, labels)
+    if enough_to_resample(sums, sizes):
+        return cluster_bootstrap(values, labels)
+    mean, pair = float(values.mean()), len(right)
+    if np.ptp(sums / sizes) > 0:
+        sums, sizes = np.append(sums, 0 if mean > 0.5 else pair), np.append(sizes, pair)
+    n = effective_n(sums, sizes)
+    return wilson(mean * n, n)
 
 
 def seed_difference(first: Matrix, second: Matrix, clusters: NDArray[Any]) -> dict[str, Any]:
@@ -60,15 +101,13 @@ def seed_difference(first: Matrix, second: Matrix, clusters: NDArray[Any]) -> di
     where no seed differs), and p."""
     a, b = first.mean(axis=1), second.mean(axis=1)
     differences = second.mean(axis=0) - first.mean(axis=0)
-    over_pairs = mean_interval(differences, clusters)
     over_seeds = None
     if min(len(a), len(b)) > 1 and np.ptp(a) + np.ptp(b) > 0:
-        test = stats.ttest_ind(b, a, equal_var=False)
-        interval = test.confidence_interval(CONFIDENCE)
-        over_seeds = [float(interval.low), float(interval.high)]
+        means = CompareMeans.from_data(b, a)
+        over_seeds = [float(end) for end in means.tconfint_diff(1 - CONFIDENCE, usevar="unequal")]
     return {
         "difference": float(b.mean() - a.mean()),
-        "over_pairs_ci95": None if over_pairs is None else list(over_pairs),
+        "over_pairs_ci95": list(difference_interval(differences, clusters)),
         "over_seeds_ci95": over_seeds,
         # One category: the plain mean.
         "p": macro_sign_flip(differences, np.zeros(len(differences)), clusters),

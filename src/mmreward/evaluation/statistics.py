@@ -108,12 +108,16 @@ def accuracy_interval(values: ArrayLike, clusters: Sequence[Any] | NDArray[Any])
     sums, sizes = cluster_sums(values, clusters)
     if len(sums) == len(values):
         return wilson(values.sum(), len(values))
-    informative = min(np.count_nonzero(sums < sizes), np.count_nonzero(sums > 0))
-    if informative >= MIN_INFORMATIVE_GROUPS and np.ptp(sums / sizes) > 0:
+    if enough_to_resample(sums, sizes):
         return cluster_bootstrap(values, clusters)
-    mean = float(values.mean())
-    n = _effective_n(mean, sums, sizes)
-    return wilson(mean * n, n)
+    n = effective_n(sums, sizes)
+    return wilson(float(values.mean()) * n, n)
+
+
+def enough_to_resample(sums: NDArray[np.float64], sizes: NDArray[np.float64]) -> bool:
+    """Whether clusters (G,) of accuracies hold what the bootstrap needs; see the module."""
+    informative = min(np.count_nonzero(sums < sizes), np.count_nonzero(sums > 0))
+    return bool(informative >= MIN_INFORMATIVE_GROUPS and np.ptp(sums / sizes) > 0)
 
 
 def mean_interval(values: ArrayLike, clusters: Sequence[Any] | NDArray[Any]) -> Interval | None:
@@ -202,11 +206,12 @@ def variance(mean: float, sums: NDArray[np.float64], sizes: NDArray[np.float64])
     return cluster_variance(sums - mean * sizes) / float(sizes.sum()) ** 2
 
 
-def _effective_n(mean: float, sums: NDArray[np.float64], sizes: NDArray[np.float64]) -> float:
-    """Independent rows that would tell as much; between 1 and n, and the number of clusters
-    where all agree (then nothing can be learnt about the dependence)."""
+def effective_n(sums: NDArray[np.float64], sizes: NDArray[np.float64]) -> float:
+    """Independent rows that would tell as much about an accuracy; between 1 and n, and the number
+    of clusters where all agree (then nothing can be learnt about the dependence)."""
     if np.ptp(sums / sizes) == 0:
         return float(len(sums))
+    mean = float(sums.sum() / sizes.sum())
     n = mean * (1 - mean) / variance(mean, sums, sizes) * _few(len(sums) - 1)
     return float(np.clip(n, 1.0, sizes.sum()))
 

@@ -2,7 +2,9 @@
 
 {name of the variant: the numbers below}, in the order of the runs
 
-runs, seeds        names of its runs and how many they are
+runs, seeds        names of its runs, one per seed, and how many they are
+repeats            {run: the run of the same seed that stands for both}; these are no further
+                   seeds and count in none of the numbers
 accuracy           mean over the seeds
 over_pairs_ci95, over_seeds_ci95, sd, noise    see mmreward.evaluation.seeds; for one seed the
                    first is the interval of its accuracy and the others are null
@@ -23,12 +25,11 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from mmreward.evaluation.metrics import ci95, correctness
-from mmreward.evaluation.paired import holm
+from mmreward.evaluation.metrics import correctness
+from mmreward.evaluation.paired import difference_interval, holm
 from mmreward.evaluation.pairs import BLIND, MODEL, PairTable
 from mmreward.evaluation.runs import Run
 from mmreward.evaluation.seeds import seed_difference, seed_spread
-from mmreward.evaluation.statistics import accuracy_interval, mean_interval
 
 
 def variants(runs: Sequence[Run], tables: Mapping[str, PairTable]) -> dict[str, Any]:
@@ -37,19 +38,24 @@ def variants(runs: Sequence[Run], tables: Mapping[str, PairTable]) -> dict[str, 
     runs:   those without a variant (a score table alone) are left out
     tables: {run: its pairs}, the same pairs in the same order in all
     """
-    groups: dict[str, list[Run]] = {}
+    groups: dict[str, dict[int | None, list[Run]]] = {}
     for run in runs:
         if run.variant is not None and run.name in tables:
-            groups.setdefault(run.variant, []).append(run)
+            groups.setdefault(run.variant, {}).setdefault(run.seed, []).append(run)
     found: dict[str, Any] = {}
     first: NDArray[np.float64] | None = None
-    for name, members in groups.items():
+    for name, seeds in groups.items():
+        # The same seed again is the same experiment: as a seed it would hide how seeds differ.
+        members = [alike[0] for alike in seeds.values()]
         own = [tables[run.name] for run in members]
         clusters = own[0].pairs["cluster"].to_numpy()
         right = _stack(own, MODEL)
         found[name] = {
             "runs": [run.name for run in members],
-            **(seed_spread(right, clusters) if len(own) > 1 else _one_seed(right[0], clusters)),
+            "repeats": {
+                again.name: kept.name for kept, *others in seeds.values() for again in others
+            },
+            **seed_spread(right, clusters),
             "difference": None if first is None else seed_difference(first, right, clusters),
             "image_gain": _image_gain(own, clusters),
             "seconds": _over_seeds(members, "seconds", fmean),
@@ -67,17 +73,6 @@ def _stack(tables: Iterable[PairTable], condition: str) -> NDArray[np.float64]:
     return np.stack([correctness(table.margins[condition].to_numpy()) for table in tables])
 
 
-def _one_seed(right: NDArray[np.float64], clusters: NDArray[Any]) -> dict[str, Any]:
-    return {
-        "seeds": 1,
-        "accuracy": float(right.mean()),
-        "sd": None,
-        "noise": None,
-        "over_pairs_ci95": ci95(accuracy_interval(right, clusters)),
-        "over_seeds_ci95": None,
-    }
-
-
 def _image_gain(tables: Sequence[PairTable], clusters: NDArray[Any]) -> dict[str, Any] | None:
     if any(BLIND not in table.margins for table in tables):
         return None
@@ -87,7 +82,7 @@ def _image_gain(tables: Sequence[PairTable], clusters: NDArray[Any]) -> dict[str
     return {
         "n": int(here.sum()),
         "difference": float(gain.mean()),
-        "ci95": ci95(mean_interval(gain, clusters[here])),
+        "ci95": list(difference_interval(gain, clusters[here])),
     }
 
 

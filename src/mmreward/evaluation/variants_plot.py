@@ -51,7 +51,8 @@ def _accuracies(axes: Axes, comparison: Mapping[str, Any]) -> None:
     variants = comparison["variants"]
     ends = []
     for place, row in enumerate(variants.values()):
-        mean, (low, high) = 100 * row["accuracy"], _interval(row)
+        mean = 100 * row["accuracy"]
+        low, high = (100 * bound for bound in row["over_pairs_ci95"])
         seeds = [100 * comparison["runs"][run]["metrics"]["accuracy"] for run in row["runs"]]
         _line(axes, place, mean, low, high)
         if len(seeds) > 1:
@@ -89,7 +90,7 @@ def _differences(axes: Axes, variants: Mapping[str, Mapping[str, Any]]) -> None:
             )  # fmt: skip
             continue
         mean = 100 * difference["difference"]
-        low, high = (100 * bound for bound in difference["over_pairs_ci95"] or (mean / 100,) * 2)
+        low, high = (100 * bound for bound in difference["over_pairs_ci95"])
         _line(axes, place, mean, low, high)
         axes.annotate(
             f"{points(difference['difference'])}   {p_text(difference['p_holm'])}",
@@ -100,11 +101,6 @@ def _differences(axes: Axes, variants: Mapping[str, Mapping[str, Any]]) -> None:
     reach = 1.25 * max(ends)
     axes.set_xlim(-reach, reach)
     axes.set_xlabel(f"points more than {first}, paired, 95 % interval; p by Holm", fontsize=11)
-
-
-def _interval(row: Mapping[str, Any]) -> tuple[float, float]:
-    low, high = row["over_pairs_ci95"] or (row["accuracy"], row["accuracy"])
-    return 100 * low, 100 * high
 
 
 def _line(axes: Axes, place: int, mean: float, low: float, high: float) -> None:

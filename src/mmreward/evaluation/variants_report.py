@@ -10,7 +10,7 @@ from mmreward.evaluation.comparison_wording import p_value
 from mmreward.evaluation.markdown import markdown_table
 from mmreward.evaluation.plots import save
 from mmreward.evaluation.variants_plot import variants_figure
-from mmreward.evaluation.variants_wording import headline
+from mmreward.evaluation.variants_wording import headline, left_out
 from mmreward.evaluation.wording import percent, points, points_span, span
 
 if TYPE_CHECKING:
@@ -60,21 +60,18 @@ def variants_tables(comparison: Mapping[str, Any]) -> Iterator[Table]:
         yield table
 
 
-def write_variants(
-    folder: Path, comparison: Mapping[str, Any], page: Path, left_out: Sequence[str]
-) -> list[Path]:
+def write_variants(folder: Path, comparison: Mapping[str, Any], page: Path) -> list[Path]:
     """Writes comparison.md and comparison.png; returns their paths.
 
-    page:     the whole report, in the same folder
-    left_out: a sentence for each job that is not in the comparison
+    page: the whole report, in the same folder
     """
     save(variants_figure(comparison), folder / FIGURE)
     lines = ["# Variants", ""]
     for name, values in _sets(comparison).items():
         lines += [f"**{headline(name, values)}.**", "", *_table(values["variants"])]
     lines += [EXPLAINED, ""]
-    if left_out:
-        lines += ["Left out:", "", *[f"- {sentence}" for sentence in left_out], ""]
+    if sentences := left_out(comparison):
+        lines += ["Left out:", "", *[f"- {sentence}" for sentence in sentences], ""]
     lines += [f"![{FIGURE}]({FIGURE})", "", f"Every run, with figures: [{page.name}]({page.name})."]
     path = folder / MARKDOWN
     path.write_text("\n".join(lines) + "\n", encoding="utf-8")
@@ -138,8 +135,8 @@ def _sd(row: Mapping[str, Any]) -> str:
     return "" if row["sd"] is None else f"{100 * row['sd']:.1f}"
 
 
-def _bounds(interval: Sequence[float] | None, form: str) -> str:
-    return "unknown" if interval is None else ", ".join(f"{100 * b:{form}}" for b in interval)
+def _bounds(interval: Sequence[float], form: str) -> str:
+    return ", ".join(f"{100 * bound:{form}}" for bound in interval)
 
 
 def _whole(value: float | None) -> str:

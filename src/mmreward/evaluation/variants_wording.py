@@ -52,6 +52,17 @@ def differs_here(row: Mapping[str, Any]) -> bool:
     return row["difference"] is not None and row["difference"]["p_holm"] <= 0.05
 
 
+def left_out(comparison: Mapping[str, Any]) -> list[str]:
+    """A sentence for each job that left no run, and each run that is no further seed."""
+    repeats = [
+        f"{run} has the same seed as {kept} and does not count again"
+        for values in comparison["benchmarks"].values()
+        for row in values["variants"].values()
+        for run, kept in row["repeats"].items()
+    ]
+    return [*comparison["jobs_left_out"], *dict.fromkeys(repeats)]
+
+
 def seeds_each(variants: Mapping[str, Mapping[str, Any]]) -> str:
     """3 seeds each; 1 to 3 seeds each"""
     least, most = (f(row["seeds"] for row in variants.values()) for f in (min, max))

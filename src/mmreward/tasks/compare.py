@@ -16,44 +16,91 @@ from rich.console import Console
 from mmreward.config import build
 from mmreward.evaluation.comparison import common_sets
 from mmreward.evaluation.comparison import compare as compare_runs
-from mmreward.evaluation.comparison_report import comparison_tables, write_comparison
-from mmreward.evaluation.runs import Run, read_runs
+from mmreward.evaluation.comparison_report import COMPARISON, comparison_tables, write_comparison
+from mmreward.evaluation.runs import Run, expand, read_runs
+from mmreward.evaluation.variants_report import summary_metrics, variants_tables, write_variants
+from mmreward.evaluation.variants_wording import left_out
+from mmreward.tasks.sync import tracking_of
 from mmreward.tracking.base import RUN_INFO, RunInfo, Tracking
+
+# Narrower than this the tables would be folded past reading; a file can be as wide.
+WIDTH = 110
 
 
 def compare(cfg: DictConfig) -> None:
-    """Compares `runs` and `tables`, the first one being the reference, and writes the report."""
-    runs = read_runs(cfg.runs, cfg.tables)
-    sets = common_sets(runs)
-    comparison = compare_runs(runs, sets)
+    """Compares `runs` and `tables`, the first one being the reference, and writes the report. One
+    sweep alone is compared by its variants, as at its end."""
+    folders, jobs_left_out = expand(cfg.runs)
+    runs = read_runs(folders, cfg.tables)
+    one_sweep = len(cfg.runs) == 1 and not cfg.tables
     folder = Path(HydraConfig.get().runtime.output_dir)
-    page = write_comparison(folder, comparison, sets)
-    console = Console()
-    for table in comparison_tables(comparison):
+    console = screen()
+    comparison, files = report(folder, runs, jobs_left_out, console, by_variant=one_sweep)
+    trained = [run.folder for run in runs if run.variant is not None]
+    tracking: Tracking = (
+        tracking_of(cfg, trained[0]) if trained else build(cfg.tracking, "tracking")
+    )
+    if any(tracking.holds(run.folder) for run in runs):
+        track(tracking, folder, runs, comparison, files, console)
+
+
+def screen() -> Console:
+    """Standard output, for tables that may be as wide as they are in a file."""
+    console = Console(highlight=False, markup=False)
+    if not console.is_terminal:
+        console.width = WIDTH
+    return console
+
+
+def report(
+    folder: Path,
+    runs: Sequence[Run],
+    jobs_left_out: Sequence[str],
+    console: Console,
+    by_variant: bool,
+) -> tuple[dict[str, Any], list[Path]]:
+    """Writes the comparison into `folder` and prints its tables; returns the content of
+    comparison.json and what was written.
+
+    jobs_left_out: a sentence for each job of a sweep that left no run
+    by_variant:    print a row per variant instead of one per run, and write comparison.md and .png
+    """
+    with console.status("comparing the runs"):
+        sets = common_sets(runs)
+        comparison = compare_runs(runs, sets, jobs_left_out)
+        page = write_comparison(folder, comparison, sets)
+        files = [folder / COMPARISON, page, page.with_suffix(".md"), folder / "figures"]
+        figure = ""
+        if by_variant:
+            written = write_variants(folder, comparison, page)
+            files += written
+            figure = f" (figure: {written[-1]})"
+    for table in (variants_tables if by_variant else comparison_tables)(comparison):
         console.print(table)
-    console.print(f"report: {page}", soft_wrap=True)
-    if link := track(cfg, runs, comparison, folder):
-        console.print(link, soft_wrap=True)
+    for sentence in left_out(comparison):
+        console.print(f"left out: {sentence}", soft_wrap=True)
+    console.print(f"report: {page}{figure}", soft_wrap=True)
+    return comparison, files
 
 
 def track(
-    cfg: DictConfig, runs: Sequence[Run], comparison: Mapping[str, Any], folder: Path
-) -> str | None:
-    """A summary run beside the runs that were compared, where those are tracked; see
-    `Tracking.summary`."""
-    tracking: Tracking = build(cfg.tracking, "tracking")
-    tracked = [run for run in runs if tracking.holds(run.folder)]
-    if not tracked:
-        return None
-    infos = [RunInfo.read(run.folder) for run in tracked if (run.folder / RUN_INFO).is_file()]
+    tracking: Tracking,
+    folder: Path,
+    runs: Sequence[Run],
+    comparison: Mapping[str, Any],
+    files: Sequence[Path],
+    console: Console,
+) -> None:
+    """Logs the comparison as a run of its own, beside the runs of a sweep if all are of that one;
+    see `Tracking.summary`."""
+    infos = [RunInfo.read(run.folder) for run in runs if (run.folder / RUN_INFO).is_file()]
     sweeps = {info.tags.get("sweep") for info in infos}
     sweep = sweeps.pop() if len(sweeps) == 1 else None
-    tags = {"sweep": sweep} if sweep else {}
-    tags["compared"] = ", ".join(run.name for run in runs)
-    metrics = {
-        f"{name}/{run}/accuracy": row["metrics"]["accuracy"]
-        for name, found in comparison["benchmarks"].items()
-        for run, row in found["runs"].items()
-    }
-    left = ("report.md", "report.html", "figures", "comparison.json")
-    return tracking.summary(folder, "comparison", metrics, tags, [folder / name for name in left])
+    tags = {"task": "compare", "compared": ", ".join(run.name for run in runs)}
+    name = "comparison"
+    if sweep:
+        tags["sweep"] = sweep
+        name = f"comparison {sweep}"
+    link = tracking.summary(folder, name, summary_metrics(comparison), tags, files)
+    if link:
+        console.print(link, soft_wrap=True)

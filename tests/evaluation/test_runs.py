@@ -1,0 +1,85 @@
+"""Which runs a sweep's folder stands for."""
+
+import json
+import shutil
+
+import numpy as np
+import pytest
+from sweeps import records, run, sweep
+
+from mmreward.errors import UserError
+from mmreward.evaluation.runs import expand, is_sweep, read_runs, runs_of_sweep
+
+
+def test_the_runs_are_the_finished_jobs_in_their_order_and_the_others_are_named(tmp_path):
+    folder = sweep(tmp_path / "mine", "done", "failed", "done before", "done")
+    (folder / "3" / "scores.jsonl").unlink()
+    # What an earlier launch left there is none of its jobs.
+    run(folder / "9", records(5), np.ones(5))
+    runs, left_out = runs_of_sweep(folder)
+    assert runs == [folder / "0", folder / "2"]
+    killed, unscored = left_out
+    assert killed.startswith("job 1 (model=base seed=1): killed by SIGKILL; see ")
+    assert unscored == (
+        f"job 3 (model=enhanced seed=1): there is no scores.jsonl in {folder / '3'}"
+    )
+
+
+def test_a_failed_jobs_half_done_scores_are_not_taken(tmp_path):
+    folder = sweep(tmp_path / "mine", "done", "done", "done", "failed")
+    run(folder / "3", records(40), np.ones(40), "enhanced", 1)
+    (folder / "3" / "metrics.json").unlink()
+    scores = folder / "3" / "scores.jsonl"
+    scores.write_text("".join(scores.read_text().splitlines(keepends=True)[:10]))
+    found, left_out = expand([folder])
+    assert [run.name for run in read_runs(found)] == ["base s0", "base s1", "enhanced s0"]
+    assert len(left_out) == 1
+
+
+def test_a_job_that_was_asked_for_twice_is_one_run(tmp_path):
+    folder = sweep(tmp_path / "sweep", "done", "done")
+    listed = json.loads((folder / "sweep.json").read_text())
+    (folder / "sweep.json").write_text(json.dumps({"jobs": listed["jobs"] * 2}))
+    assert runs_of_sweep(folder) == ([folder / "0", folder / "1"], [])
+
+
+@pytest.mark.parametrize("listed", [True, False])
+def test_folders_of_jobs_may_be_nested(tmp_path, listed):
+    folder = sweep(tmp_path / "sweep", "done", "done", "done", "done", subdir="{model}/{seed}")
+    if not listed:
+        (folder / "sweep.json").unlink()
+    assert is_sweep(folder)
+    expected = [folder / model / seed for model in ("base", "enhanced") for seed in "01"]
+    assert runs_of_sweep(folder) == (expected, [])
+
+
+@pytest.mark.parametrize("kept", [True, False])
+@pytest.mark.parametrize("subdir", ["{number}", "{model}/{seed}"])
+def test_a_sweep_that_was_moved_or_copied_is_found_where_it_is(tmp_path, subdir, kept):
+    folder = sweep(tmp_path / "there", "done", "done", subdir=subdir)
+    here = tmp_path / "elsewhere" / "here"
+    (shutil.copytree if kept else shutil.move)(folder, here)
+    expected = [here / subdir.format(number=i, model="base", seed=i) for i in (0, 1)]
+    assert runs_of_sweep(here) == (expected, [])
+
+
+def test_without_a_list_of_jobs_the_runs_are_those_that_came_to_their_end(tmp_path):
+    folder = sweep(tmp_path / "sweep", "done", "done", "done", "done")
+    (folder / "sweep.json").unlink()
+    (folder / "3" / "metrics.json").unlink()
+    (folder / "1").rename(folder / "10")
+    runs, left_out = runs_of_sweep(folder)
+    assert runs == [folder / "0", folder / "2", folder / "10"]
+    assert left_out == [f"{folder / '3'} did not come to its end: it has no metrics.json"]
+
+
+def test_sweeps_and_single_runs_can_be_named_together(tmp_path):
+    first = sweep(tmp_path / "first", "done", "failed")
+    alone = run(tmp_path / "alone", records(40), np.ones(40), "fusion")
+    second = sweep(tmp_path / "second", "done", "done")
+    folders, left_out = expand([str(alone), first, second])
+    assert folders == [alone, first / "0", second / "0", second / "1"]
+    assert len(left_out) == 1
+    assert not is_sweep(alone) and not is_sweep(tmp_path / "nowhere")
+    with pytest.raises(UserError, match="runs=.*nowhere does not exist"):
+        read_runs(expand([first, tmp_path / "nowhere"])[0])
