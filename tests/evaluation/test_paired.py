@@ -148,6 +148,13 @@ def test_few_discordant_pairs_give_an_interval_by_bonett_and_price():
     assert difference_interval(np.ones(3), ["a"] * 3)[1] <= 1
 
 
+@pytest.mark.parametrize("step", [1, -1, 0.5])
+@pytest.mark.parametrize("size", [1, 4])
+def test_a_difference_that_all_pairs_share_is_not_known_exactly(step, size):
+    low, high = difference_interval(np.full(40, step), np.arange(40) // size)
+    assert -1 <= low <= step <= high <= 1 and high - low > 0.1
+
+
 def test_macro_difference_of_one_category_is_the_mean():
     d = np.random.default_rng(3).normal(size=40)
     clusters = np.arange(40) // 2

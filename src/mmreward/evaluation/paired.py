@@ -133,13 +133,13 @@ def holm(p_values: Sequence[float]) -> list[float]:
 def difference_interval(differences: ArrayLike, clusters: Labels) -> Interval:
     """95 % interval of the mean of `differences` (n,): the paired cluster bootstrap.
 
-    Where fewer than `MIN_DIFFERING_GROUPS` clusters differ at all it has too little to resample
-    (nothing, where none differs): then the adjusted Wald interval of Bonett and Price (2012, J.
-    Educ. Behav. Stat. 37:479), one more discordant row each way, at the effective sample size.
+    Where fewer than `MIN_DIFFERING_GROUPS` clusters differ at all it has too little to resample,
+    and nothing where all differ alike: then the adjusted Wald interval of Bonett and Price (2012,
+    J. Educ. Behav. Stat. 37:479), one more discordant row each way, at the effective sample size.
     """
     d = np.asarray(differences, dtype=float)
     sums, sizes = cluster_sums(d, clusters)
-    if np.count_nonzero(sums) >= MIN_DIFFERING_GROUPS:
+    if np.count_nonzero(sums) >= MIN_DIFFERING_GROUPS and np.ptp(sums / sizes) > 0:
         return cluster_bootstrap(d, clusters)
     n = len(d) / _design_effect(d, sums, sizes)
     up = (n * np.maximum(d, 0).mean() + 1) / (n + 2)

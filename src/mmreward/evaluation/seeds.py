@@ -17,6 +17,26 @@ p            of a difference, over pairs: if the models were alike, the sum over
              flips are sampled
 
 Reporting both is what Bouthillier et al. 2021 (arXiv:2103.03098) ask for.
+
+Measured coverage of the 95 % intervals over pairs of three seeds, in per cent of simulated sets
+(2,000 for the accuracy, 1,000 for the difference, 500 for what a t interval would hold: the
+simulation's own errors are 0.5, 0.7 and 1). From the least to the most of four settings: pairs on
+their own or in groups of three, and seeds whose latent scores of a pair correlate by 0.3 or 0.8,
+those of other pairs of its group by a quarter of that.
+
+    accuracy                .5      .9     .97     .99
+      72 pairs           95-96   95-96   97-98   96-99
+     240 pairs           95-96   94-96   96-97   97-99
+    1038 pairs           94-95   94-95   94-95   95-98
+    accuracy, t interval
+      72 pairs           94-97   93-94   83-89   78-89
+
+    difference, from .5 to .55  .9/.93 .97/.98 .99/.99
+      72 pairs           93-95   94-99  98-100     100
+     240 pairs           93-95   94-95   94-97  96-100
+    1038 pairs           95-96   94-95   94-95   94-95
+
+Five seeds, accuracy: 93 to 100.
 """
 
 from __future__ import annotations

@@ -19,14 +19,14 @@ if TYPE_CHECKING:
 MARKDOWN, FIGURE = "comparison.md", "comparison.png"
 
 EXPLAINED = (
-    "Accuracy: mean over the seeds, with the 95 % interval that other pairs of the same kind would "
-    "give with these seeds. *sd of seeds*: standard deviation between them, and in brackets what "
-    "seeds of equal skill would show by chance (points). *Points more*: paired difference from the "
-    "first variant with its interval over pairs; p is two-sided, from flipping the signs of whole "
-    "groups of pairs after averaging over seeds, adjusted by Holm for the number of variants. "
-    "*Over seeds*: its interval if other seeds had been asked these pairs (Welch). A difference is "
-    "called shown if the adjusted p is at most .05 and the interval over seeds, where there is "
-    "one, leaves 0 out. "
+    "Accuracy: mean over the seeds, with its 95 % interval over pairs: if other pairs of the same "
+    "kind had been asked with these seeds, whose judgements of a group of pairs count together. "
+    "*sd of seeds*: standard deviation between them, and in brackets what seeds of equal skill "
+    "would show by chance (points). *Points more*: paired difference from the first variant with "
+    "its interval over pairs; p is two-sided, from flipping the signs of whole groups of pairs "
+    "after averaging over seeds, adjusted by Holm for the number of variants. *Over seeds*: its "
+    "interval if other seeds had been asked these pairs (Welch). A difference is called shown if "
+    "the adjusted p is at most .05 and the interval over seeds, where there is one, leaves 0 out. "
     "*Image gain*: points lost with the images greyed out. Seconds are the mean over seeds, memory "
     "is the largest."
 )
