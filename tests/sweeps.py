@@ -74,8 +74,9 @@ def sweep(
             blind = np.full(40, 0.5)
             run(path, records(40), outcomes[number], model, seed, blind, folder.name, seconds=3.0)
         jobs.append({
-            "job": number, "overrides": [f"model={model}", f"seed={seed}"], "folder": str(path),
-            "status": status, "reason": "killed by SIGKILL" if status == "failed" else "",
+            "job": number, "overrides": [f"model={model}", f"seed={seed}", "optimizer.lr=1"],
+            "folder": str(path), "status": status,
+            "reason": "killed by SIGKILL" if status == "failed" else "",
             "returned": None, "seconds": 1.0, "log": str(path / "console.log"),
         })  # fmt: skip
     folder.mkdir(exist_ok=True, parents=True)

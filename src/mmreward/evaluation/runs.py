@@ -79,6 +79,7 @@ def runs_of_sweep(folder: Path) -> tuple[list[Path], list[str]]:
         return done, [f"{path} did not come to its end: it has no {METRICS}" for path in begun]
     jobs: Sequence[Mapping[str, Any]] = json.loads(listed.read_text(encoding="utf-8"))["jobs"]
     runs, left_out = [], []
+    common = set.intersection(*(set(job["overrides"]) for job in jobs)) if len(jobs) > 1 else set()
     for job in jobs:
         run = _moved(folder, Path(job["folder"]))
         if job["status"] not in ("done", "done before"):
@@ -88,7 +89,8 @@ def runs_of_sweep(folder: Path) -> tuple[list[Path], list[str]]:
         else:
             runs.append(run)
             continue
-        left_out.append(f"job {job['job']} ({' '.join(job['overrides'])}): {why}")
+        varied = [override for override in job["overrides"] if override not in common]
+        left_out.append(f"job {job['job']} ({' '.join(varied)}): {why}")
     # A sweeper may have asked for the same job twice.
     return list(dict.fromkeys(runs)), left_out
 
