@@ -4,7 +4,7 @@ from scipy import stats
 
 from mmreward.evaluation.paired import difference_interval
 from mmreward.evaluation.seeds import mean_accuracy_interval, noise, seed_difference, seed_spread
-from mmreward.evaluation.statistics import accuracy_interval, mean_interval
+from mmreward.evaluation.statistics import accuracy_interval, mean_interval, wilson
 
 
 def simulate(rng, seeds, groups, between=0.0):
@@ -136,6 +136,15 @@ def test_seeds_that_err_alike_tell_no_more_than_one_and_others_do(accuracy):
     apart = np.stack([np.roll(one[0], shift) for shift in (0, 80, 160)])
     low, high = mean_accuracy_interval(apart, pairs)
     assert high - low < 0.9 * (alike[1] - alike[0])
+
+
+def test_few_mistakes_on_different_pairs_do_not_prove_that_seeds_err_apart():
+    right = np.ones((3, 240))
+    right[[0, 1, 2], [10, 90, 170]] = 0
+    low, high = mean_accuracy_interval(right, np.arange(240))
+    independent, alike = wilson(717, 720), wilson(239, 240)
+    assert alike[0] < low < independent[0] - 0.001
+    assert independent[1] + 0.0003 < high < alike[1]
 
 
 def judged(rng, seeds, accuracy, easy, own):
