@@ -21,8 +21,26 @@ def test_the_runs_are_the_finished_jobs_in_their_order_and_the_others_are_named(
     killed, unscored = left_out
     assert killed.startswith("job 1 (model=base seed=1): killed by SIGKILL; see ")
     assert unscored == (
-        f"job 3 (model=enhanced seed=1): there is no scores.jsonl in {folder / '3'}"
+        f"job 3 (model=enhanced seed=1): there is no scores.jsonl in {folder / '3'}; without its "
+        "folder, the same sweep runs it again"
     )
+
+
+def test_a_damaged_run_costs_itself_and_not_the_comparison(tmp_path):
+    folder = sweep(tmp_path / "mine", "done", "done", "done", "done")
+    (folder / "1" / "metrics.json").write_text('{"bench')
+    runs, left_out = runs_of_sweep(folder)
+    assert runs == [folder / "0", folder / "2", folder / "3"]
+    assert f"{folder / '1' / 'metrics.json'} cannot be read" in left_out[0]
+
+
+def test_another_reference_than_the_first_on_the_line_is_named(tmp_path):
+    folder = sweep(tmp_path / "mine", "failed", "failed", "done", "done")
+    left_out = runs_of_sweep(folder)[1]
+    assert left_out[-1] == "every run of the first variant, so that the next one is the reference"
+    assert len(left_out) == 3
+    one = sweep(tmp_path / "one", "failed", "done", "done", "done")  # another seed is there
+    assert len(runs_of_sweep(one)[1]) == 1
 
 
 def test_a_failed_jobs_half_done_scores_are_not_taken(tmp_path):

@@ -78,21 +78,39 @@ def runs_of_sweep(folder: Path) -> tuple[list[Path], list[str]]:
         begun = [path for path in _inside(folder, "config.yaml") if path not in done]
         return done, [f"{path} did not come to its end: it has no {METRICS}" for path in begun]
     jobs: Sequence[Mapping[str, Any]] = json.loads(listed.read_text(encoding="utf-8"))["jobs"]
-    runs, left_out = [], []
+    runs, left_out, compared = [], [], []
     common = set.intersection(*(set(job["overrides"]) for job in jobs)) if len(jobs) > 1 else set()
     for job in jobs:
         run = _moved(folder, Path(job["folder"]))
         if job["status"] not in ("done", "done before"):
             why = f"{job['reason'] or job['status']}; see {job['log']}"
-        elif not (run / SCORES).is_file():
-            why = f"there is no {SCORES} in {run}"
+        elif damage := _damage(run):
+            why = f"{damage}; without its folder, the same sweep runs it again"
         else:
             runs.append(run)
+            compared.append(_but_seed_override(job))
             continue
         varied = [override for override in job["overrides"] if override not in common]
         left_out.append(f"job {job['job']} ({' '.join(varied)}): {why}")
+    if compared and _but_seed_override(jobs[0]) not in compared:
+        left_out.append("every run of the first variant, so that the next one is the reference")
     # A sweeper may have asked for the same job twice.
     return list(dict.fromkeys(runs)), left_out
+
+
+def _damage(run: Path) -> str:
+    """What somebody has done to the folder of a finished run; "" for nothing."""
+    if not (run / SCORES).is_file():
+        return f"there is no {SCORES} in {run}"
+    try:
+        _training(run)
+    except (ValueError, AttributeError):
+        return f"{run / METRICS} cannot be read"
+    return ""
+
+
+def _but_seed_override(job: Mapping[str, Any]) -> list[str]:
+    return [override for override in job["overrides"] if not override.startswith("seed=")]
 
 
 def expand(runs: Sequence[str | Path]) -> tuple[list[Path], list[str]]:
