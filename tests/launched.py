@@ -16,6 +16,9 @@ import json, os, signal, subprocess, sys, time
 import hydra
 from hydra.core.hydra_config import HydraConfig
 
+if os.path.exists("patch.py"):  # what a test changes about the launcher
+    import patch
+
 @hydra.main(version_base="1.3", config_path="conf", config_name="config")
 def main(cfg):
     hydra = HydraConfig.get()
@@ -39,6 +42,12 @@ def main(cfg):
         # A rank or a worker, which ends with the job.
         subprocess.Popen(["sleep", "300"])
         time.sleep(300)
+    if cfg.do == "close":  # as tracking does
+        try:
+            time.sleep(300)
+        finally:
+            time.sleep(1)
+            open(hydra.runtime.output_dir + "/closed", "w").close()
     if cfg.do == "stubborn":
         signal.signal(signal.SIGINT, signal.SIG_IGN)
         while True:
@@ -68,6 +77,13 @@ def program(folder: Path, config: str = "") -> Path:
     (folder / "program.py").write_text(PROGRAM)
     (folder / "conf" / "config.yaml").write_text(CONFIG + config)
     return folder
+
+
+def grace(folder: Path, seconds: float) -> None:
+    """Lets the launcher wait so long for jobs that it has asked to end."""
+    (folder / "patch.py").write_text(
+        f"from hydra_plugins.mmreward_process import _running\n_running.GRACE = {seconds}\n"
+    )
 
 
 def start(folder: Path, *overrides: str, **environment: str | None) -> subprocess.Popen[str]:

@@ -7,6 +7,8 @@ import os
 import signal
 import subprocess
 import sys
+import time
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -35,10 +37,11 @@ TWO_RANKS = (
 )
 
 
-def start(folder: Path, *arguments: str) -> subprocess.Popen[str]:
+def start(folder: Path, *arguments: str, options: Sequence[str] = ()) -> subprocess.Popen[str]:
+    """A sweep of run.py; `options` are Python's."""
     env = {k: v for k, v in os.environ.items() if k != "HYDRA_FULL_ERROR"}
     return subprocess.Popen(
-        [sys.executable, str(ROOT / "run.py"), "-m", *arguments],
+        [sys.executable, *options, str(ROOT / "run.py"), "-m", *arguments],
         cwd=folder,
         env=env | {"OMP_NUM_THREADS": "1"},
         text=True,
@@ -112,6 +115,24 @@ def test_jobs_of_two_ranks_one_of_them_killed_and_run_again(tmp_path: Path) -> N
 
 
 @pytest.mark.slow
+def test_a_batch_system_that_ends_a_sweep_leaves_no_run_running(tmp_path: Path) -> None:
+    process = start(tmp_path, *TINY, "trainer.max_steps=100000", "seed=0,1")
+    until((tmp_path / "sweep" / "0" / "curves.jsonl").is_file, 100)
+    process.send_signal(signal.SIGTERM)
+    code, screen = ended(process)
+    assert code == 143 and "ended by SIGTERM" in screen, screen
+    jobs = read(tmp_path / "sweep" / "sweep.json")["jobs"]
+    assert [job["status"] for job in jobs] == ["interrupted", "waiting"]
+    assert read(tmp_path / "sweep" / "0" / "run.json")["status"] == "KILLED"
+
+    import mlflow
+
+    client = mlflow.MlflowClient(f"sqlite:///{tmp_path}/outputs/mlflow.db")
+    (run,) = client.search_runs([client.get_experiment_by_name("mmreward").experiment_id])
+    assert run.info.status == "KILLED"
+
+
+@pytest.mark.slow
 def test_other_tasks_can_be_swept(tmp_path: Path) -> None:
     line = ("task=audit", "data/source=digits,shapes", "data.source.train_records=32")
     code, screen = ended(start(tmp_path, *line, "max_records=16", "hydra.sweep.dir=sweep"))
@@ -129,3 +150,29 @@ def test_other_tasks_can_be_swept(tmp_path: Path) -> None:
         (shown,) = [row for row in screen.splitlines() if f"FAILED  run={run} " in row]
         assert f"error: run={run} does not exist" in shown
     assert "Traceback" not in (tmp_path / "other/0/console.log").read_text()
+
+
+def imported(log: str) -> list[str]:
+    """The modules in the order in which Python, asked by -X importtime, imported them."""
+    rows = [row for row in log.splitlines() if row.startswith("import time:")]
+    return [row.rpartition("|")[2].strip() for row in rows][1:]
+
+
+@pytest.mark.slow
+def test_a_job_imports_next_to_nothing_itself(tmp_path: Path) -> None:
+    """The process that it is forked from has imported all that a training needs, MLflow too."""
+    began = time.time()
+    code, screen = ended(
+        start(tmp_path, *TINY, "trainer.max_steps=1", "seed=0,1,2", options=["-X", "importtime"])
+    )
+    assert code == 0, screen
+    assert {"mlflow", "torch", "lightning.pytorch"} <= set(imported(screen))
+    sweep = tmp_path / "sweep"
+    ordered = [(sweep / str(job) / "job.json").stat().st_mtime for job in range(3)]
+    for job in range(3):
+        own = imported((sweep / str(job) / "console.log").read_text())
+        heavy = [m for m in own if m.split(".")[0] in ("lightning", "mlflow", "torch")]
+        assert len(heavy) < 20 and len(own) < 200, own  # of thousands
+        # The training has begun.
+        begun = (sweep / str(job) / "config.yaml").stat().st_mtime
+        assert begun - ordered[job] < (ordered[0] - began) / 10

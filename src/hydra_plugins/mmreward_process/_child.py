@@ -7,12 +7,13 @@ import signal
 import sys
 import threading
 import time
-from dataclasses import dataclass
 from multiprocessing import connection, parent_process
 from pathlib import Path
 from typing import Any
 
+from hydra_plugins.mmreward_process import _preload
 from hydra_plugins.mmreward_process._folder import write_result
+from hydra_plugins.mmreward_process._job import Job
 
 # What an earlier trainer leaves in the environment; another one would take itself for a rank of it.
 _RANKS = (
@@ -21,43 +22,29 @@ _RANKS = (
 )  # fmt: skip
 
 
-@dataclass(frozen=True)
-class Order:
-    """What a job's process is told.
+def run(job: Job, environment: dict[str, str], threads: int | None) -> None:
+    """The target of a job's process; exits with 1 if the job raises.
 
-    overrides:   of the job, kept beside its result
-    argv:        the command line of the job on its own; ranks that a trainer starts repeat it
     environment: variables to set
     threads:     of PyTorch and OpenMP; None leaves them as they are
-    content:     cloudpickle of the arguments of `run_job` and the state of Hydra's singletons
     """
-
-    folder: Path
-    log: Path
-    overrides: list[str]
-    argv: list[str]
-    environment: dict[str, str]
-    threads: int | None
-    content: bytes
-
-
-def run(order: Order) -> None:
-    """The target of a job's process; exits with 1 if the job raises."""
     began = time.time()
-    os.setsid()  # a group of its own, which is ended as a whole
-    signal.signal(signal.SIGINT, signal.default_int_handler)
-    _redirect(order.log)
+    signal.signal(signal.SIGINT, signal.default_int_handler)  # the server ignores all of them
+    signal.signal(signal.SIGTERM, signal.SIG_DFL)
+    signal.signal(signal.SIGHUP, signal.SIG_DFL)
+    os.setsid()  # a group of its own, which gets signals and is ended as a whole
+    _redirect(job.log)
     threading.Thread(target=_end_with_launcher, daemon=True).start()
-    for name in _RANKS:
+    for name in (*_RANKS, _preload.TARGETS):
         os.environ.pop(name, None)
-    os.environ |= order.environment
-    if order.threads is not None:
-        os.environ["OMP_NUM_THREADS"] = str(order.threads)
+    os.environ |= environment
+    if threads is not None:
+        os.environ["OMP_NUM_THREADS"] = str(threads)
         if torch := sys.modules.get("torch"):
-            torch.set_num_threads(order.threads)
-    sys.argv = order.argv
-    returned = _run_job(order.content)
-    write_result(order.folder, order.overrides, returned, time.time() - began)
+            torch.set_num_threads(threads)
+    sys.argv = job.argv
+    returned = _run_job(job.content)
+    write_result(job.folder, job.overrides, returned, time.time() - began)
 
 
 def _run_job(content: bytes) -> Any:

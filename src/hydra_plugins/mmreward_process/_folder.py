@@ -1,32 +1,54 @@
-"""What a sweep keeps on disk.
+"""What a sweep keeps on disk, beside `mmreward.sweep_file`.
 
-<sweep>/sweep.json         every job of the last launch: overrides, status, result, seconds, log
-<sweep>/<job>/job.json     what runs here: number and overrides, written before the job starts
-<sweep>/<job>/console.log  everything the job printed
+<sweep>/<job>/job.json     what runs here: number, overrides, folder; written before the job starts
+<sweep>/<job>/console.log  everything the job printed, in all its tries
 <sweep>/<job>/result.json  overrides, what the task returned, seconds; written last, at once
 """
 
 from __future__ import annotations
 
 import json
+import os
+from collections import defaultdict
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 from mmreward.files import replace_file
 
-SWEEP, JOB, RESULT, LOG = "sweep.json", "job.json", "result.json", "console.log"
+JOB, RESULT, LOG = "job.json", "result.json", "console.log"
+
+Known = dict[tuple[str, ...], list[tuple[int, Path]]]
 
 
-def write_json(path: Path, content: Any) -> None:
-    """The whole file or none: a reader never sees half of it."""
-    replace_file(path, json.dumps(content, indent=1, ensure_ascii=False) + "\n")
+def write_job(sweep: Path, folder: Path, number: int, overrides: Sequence[str]) -> None:
+    """Says that `folder` belongs to a job of this sweep."""
+    content = {"number": number, "overrides": list(overrides), "folder": _place(folder, sweep)}
+    _write(folder / JOB, content)
+
+
+def known_jobs(sweep: Path) -> Known:
+    """{overrides: (number, folder) of each job that had them} of this sweep's earlier launches."""
+    found: Known = defaultdict(list)
+    for path in sweep.rglob(JOB):
+        job = _read(path)
+        # A sweep may lie below another one, and other programs write a job.json as well.
+        if job and job.get("folder") == _place(path.parent, sweep):
+            found[tuple(job["overrides"])].append((job["number"], path.parent))
+    for jobs in found.values():
+        jobs.sort()
+    return found
+
+
+def _place(folder: Path, sweep: Path) -> str:
+    """Where a job lies in its sweep, wherever that lies."""
+    return Path(os.path.relpath(folder, sweep)).as_posix()
 
 
 def write_result(folder: Path, overrides: Sequence[str], returned: Any, seconds: float) -> None:
     """Says that the job in `folder` is finished. `returned` must be what JSON can hold."""
     content = {"overrides": list(overrides), "returned": returned, "seconds": round(seconds, 2)}
-    write_json(folder / RESULT, content)
+    _write(folder / RESULT, content)
 
 
 def read_result(folder: Path, overrides: Sequence[str]) -> dict[str, Any] | None:
@@ -35,13 +57,8 @@ def read_result(folder: Path, overrides: Sequence[str]) -> dict[str, Any] | None
     return result if result and result.get("overrides") == list(overrides) else None
 
 
-def known_jobs(sweep: Path) -> dict[tuple[str, ...], tuple[int, Path]]:
-    """{overrides: (number, folder)} of the jobs that ran in this sweep folder before."""
-    found = {}
-    for path in sweep.rglob(JOB):
-        if job := _read(path):
-            found[tuple(job["overrides"])] = (job["number"], path.parent)
-    return found
+def _write(path: Path, content: Any) -> None:
+    replace_file(path, json.dumps(content, indent=1, ensure_ascii=False) + "\n")
 
 
 def _read(path: Path) -> dict[str, Any] | None:
@@ -52,10 +69,17 @@ def _read(path: Path) -> dict[str, Any] | None:
     return content if isinstance(content, dict) else None
 
 
-def last_line(log: Path) -> str:
-    """The last line with something on it: what an exception says."""
+def size(log: Path) -> int:
+    """Bytes that are there already."""
+    return log.stat().st_size if log.is_file() else 0
+
+
+def last_line(log: Path, begin: int) -> str:
+    """The last line from byte `begin` on with something on it: what an exception says."""
     try:
-        end = log.read_bytes()[-4000:].decode(errors="replace")
+        with log.open("rb") as file:
+            file.seek(max(begin, size(log) - 4000))
+            end = file.read().decode(errors="replace")
     except OSError:
         return ""
     lines = [line.strip() for line in end.splitlines() if line.strip()]

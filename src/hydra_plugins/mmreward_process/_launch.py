@@ -11,15 +11,18 @@ from typing import TYPE_CHECKING, Any
 
 from filelock import FileLock, Timeout
 from hydra.core.utils import JobReturn, JobStatus, setup_globals
+from omegaconf import DictConfig
 
 from hydra_plugins.mmreward_process import _server
-from hydra_plugins.mmreward_process._folder import SWEEP, write_json
 from hydra_plugins.mmreward_process._job import Job
-from hydra_plugins.mmreward_process._plan import label, plan
+from hydra_plugins.mmreward_process._plan import constants, label, plan
 from hydra_plugins.mmreward_process._pool import run_jobs
+from hydra_plugins.mmreward_process._running import GRACE
 from hydra_plugins.mmreward_process._screen import Screen
-from mmreward import tracking
+from hydra_plugins.mmreward_process._stop import Stop, Stopped
 from mmreward.errors import UserError
+from mmreward.sweep_file import write_sweep
+from mmreward.tracking import base as tracking
 
 if TYPE_CHECKING:
     from hydra_plugins.mmreward_process.process_launcher import ProcessLauncher
@@ -38,47 +41,18 @@ def launch(
     launcher: ProcessLauncher, job_overrides: Sequence[Sequence[str]], first: int
 ) -> list[JobReturn]:
     """See `ProcessLauncher.launch`."""
-    if launcher.n_jobs < 1:
-        raise UserError(f"hydra.launcher.n_jobs={launcher.n_jobs} must be at least 1")
-    if launcher.timeout is not None and launcher.timeout <= 0:
-        raise UserError(f"hydra.launcher.timeout={launcher.timeout} must be above 0, or null")
+    _check(launcher)
     setup_globals()
     folder = Path(str(launcher.config.hydra.sweep.dir))
     folder.mkdir(parents=True, exist_ok=True)
     with _alone(folder):
         jobs, configs = plan(launcher, job_overrides, first, folder)
-        common = label(jobs)
+        common = label(jobs, constants(launcher))
         screen = Screen(jobs, folder)
-        earlier = launcher.rows
-        if not earlier:  # later batches of a sweeper go on below the lines of the first
+        if not launcher.jobs:  # later batches of a sweeper go on below the lines of the first
             screen.plan(jobs, launcher.n_jobs, common)
-
-        def record() -> None:
-            launcher.rows = earlier + [job.row() for job in jobs]
-            write_json(folder / SWEEP, {"jobs": launcher.rows})
-
-        def ended(job: Job) -> None:
-            screen.ended(job)
-            record()
-
-        waiting = [job for job in jobs if job.status == "waiting"]
-        try:
-            if waiting:
-                with screen.status("importing what the jobs need"):
-                    failed_imports = _server.start(_server.modules(configs))
-                for module, reason in failed_imports.items():
-                    screen.say(f"warning: {module} could not be imported for all jobs ({reason})")
-            environment = {
-                tracking.SWEEP: folder.resolve().name,
-                tracking.SWEEP_COMMON: json.dumps(common),
-            }
-            run_jobs(waiting, launcher.n_jobs, launcher.timeout, environment, screen.started, ended)
-        except KeyboardInterrupt:
-            screen.say("ended by Ctrl-C")
-            screen.say(_again(folder))
-            sys.exit(130)
-        finally:
-            record()
+        launcher.jobs += jobs
+        _run(launcher, folder, jobs, configs, common, screen)
     failed = sum(job.failed for job in jobs)
     if len(jobs) > 1:
         screen.table(jobs)
@@ -86,6 +60,71 @@ def launch(
         screen.say(f"{failed} of {len(jobs)} jobs failed. {_again(folder)}")
     launcher.exit_code.failed += failed
     return [_job_return(job) for job in jobs]
+
+
+def _check(launcher: ProcessLauncher) -> None:
+    if launcher.n_jobs < 1:
+        raise UserError(f"hydra.launcher.n_jobs={launcher.n_jobs} must be at least 1")
+    if launcher.timeout is not None and launcher.timeout <= 0:
+        raise UserError(f"hydra.launcher.timeout={launcher.timeout} must be above 0, or null")
+
+
+def _run(
+    launcher: ProcessLauncher,
+    folder: Path,
+    jobs: Sequence[Job],
+    configs: Sequence[DictConfig],
+    common: Sequence[str],
+    screen: Screen,
+) -> None:
+    """Runs those of the jobs that wait."""
+    report = Report(folder, launcher.jobs, screen)
+    waiting = [job for job in jobs if job.status == "waiting"]
+    environment = {
+        tracking.SWEEP: folder.resolve().name,
+        tracking.SWEEP_COMMON: json.dumps(common),
+    }
+    try:
+        with Stop() as stop:
+            if waiting:
+                _import(configs, screen)
+            run_jobs(waiting, launcher.n_jobs, launcher.timeout, environment, stop, report)
+    except Stopped as stopped:
+        screen.say(f"ended by {stopped}")
+        screen.say(_again(folder))
+        sys.exit(stopped.exit_code)
+    finally:
+        report.record()
+
+
+class Report:
+    """Tells what happens to the jobs: on disk before on the screen."""
+
+    def __init__(self, folder: Path, jobs: Sequence[Job], screen: Screen) -> None:
+        self._folder = folder
+        self._jobs = jobs
+        self._screen = screen
+
+    def record(self) -> None:
+        write_sweep(self._folder, [job.row() for job in self._jobs])
+
+    def started(self, job: Job, gpus: str) -> None:
+        self.record()
+        self._screen.started(job, gpus)
+
+    def ended(self, job: Job) -> None:
+        self.record()
+        self._screen.ended(job)
+
+    def stopping(self) -> None:
+        self._screen.say(f"running jobs have {GRACE:g} s to end; asked again, they are killed")
+
+
+def _import(configs: Sequence[DictConfig], screen: Screen) -> None:
+    with screen.status("importing what the jobs need"):
+        failed = _server.start(_server.targets(configs))
+    for module, reason in failed.items():
+        screen.say(f"warning: {module} could not be imported for all jobs ({reason})")
 
 
 def _again(folder: Path) -> str:

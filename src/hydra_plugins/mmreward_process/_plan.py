@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Sequence
+from collections.abc import Sequence, Set
 from itertools import count
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 import cloudpickle
 from hydra._internal.utils import get_args_parser
 from hydra.core.hydra_config import HydraConfig
+from hydra.core.override_parser.overrides_parser import OverridesParser
 from hydra.core.override_parser.types import Quote, QuotedString
 from hydra.core.singleton import Singleton
 from hydra.types import RunMode
@@ -40,9 +41,8 @@ def plan(
     for number, given in enumerate(job_overrides, first):
         overrides = list(given)
         config = loader.load_sweep_config(launcher.config, overrides)
-        before = known.pop(tuple(overrides), None)  # given twice, it runs twice
-        if before:
-            number, folder = before
+        if before := known.get(tuple(overrides)):
+            number, folder = before.pop(0)  # given twice, it runs twice
             _number(config, number)
         else:
             number, folder = _free(config, number, sweep, taken)
@@ -55,17 +55,34 @@ def plan(
             "config": config,
             "singletons": singletons,
         })  # fmt: skip
-        job = Job(number, overrides, folder, argv, content)
+        job = Job(number, overrides, sweep, folder, argv, content)
         job.skip_if_finished()
         jobs.append(job)
         configs.append(config)
     return jobs, configs
 
 
-def label(jobs: Sequence[Job]) -> list[str]:
-    """Labels the jobs with the overrides that not all of them have; returns the others."""
-    common = [o for o in jobs[0].overrides if all(o in job.overrides for job in jobs)]
-    if all(job.overrides == jobs[0].overrides for job in jobs):
+def constants(launcher: ProcessLauncher) -> set[str]:
+    """The overrides that every job of the sweep has: those of its command line, and of its
+    sweeper's parameters, that give one value. Sweepers may ask for a job at a time, so this cannot
+    be seen from the jobs."""
+    params: DictConfig | None = OmegaConf.select(launcher.config, "hydra.sweeper.params")
+    plain = {k: v for k, v in (params or {}).items() if isinstance(v, str | int | float)}
+    lines = [f"{key!s}={value}" for key, value in plain.items()]
+    lines += launcher.config.hydra.overrides.task
+    parser = OverridesParser.create(launcher.hydra_context.config_loader)
+    found = {each.get_key_element(): each for each in parser.parse_overrides(lines)}
+    return {
+        f"{key}={each.get_value_element_as_str()}"
+        for key, each in found.items()
+        if not each.is_sweep_override()
+    }
+
+
+def label(jobs: Sequence[Job], constants: Set[str]) -> list[str]:
+    """Labels the jobs with the overrides that vary; returns the others."""
+    common = [o for o in jobs[0].overrides if o in constants]
+    if common == jobs[0].overrides:
         common = []  # nothing varies, then all of them say what the job is
     for job in jobs:
         job.label = " ".join(o for o in job.overrides if o not in common)

@@ -2,13 +2,27 @@
 
 from __future__ import annotations
 
-import os
-import subprocess
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Iterable, Sequence
 from multiprocessing import connection
+from typing import Protocol
 
-from hydra_plugins.mmreward_process._job import Job, Running
+from hydra_plugins.mmreward_process._job import Job
+from hydra_plugins.mmreward_process._running import Running
+from hydra_plugins.mmreward_process._shares import gpu_slots, threads_each
+from hydra_plugins.mmreward_process._stop import Stop
+
+
+class Report(Protocol):
+    """Who hears what happens."""
+
+    def started(self, job: Job, gpus: str) -> None:
+        """gpus: those it sees, "" for all there are"""
+
+    def ended(self, job: Job) -> None: ...
+
+    def stopping(self) -> None:
+        """The jobs that run have been asked to end."""
 
 
 def run_jobs(
@@ -16,80 +30,50 @@ def run_jobs(
     n_jobs: int,
     timeout: float | None,
     environment: dict[str, str],
-    started: Callable[[Job, str], None],
-    ended: Callable[[Job], None],
+    stop: Stop,
+    report: Report,
 ) -> None:
     """Runs the jobs to their ends, whatever these are.
 
-    started, ended: called with each job; the former with the GPUs it sees, "" for all there are
-    On KeyboardInterrupt all jobs are ended, and it is raised again.
+    When `stop` is asked for, no job starts any more and those that run are given the time to end
+    themselves, unless it is asked for again. Then raises Stopped.
     """
     slots = gpu_slots(n_jobs)
     threads = threads_each(n_jobs)
-    waiting, running = list(jobs), dict[Running, str]()
+    waiting, running, asked = list(jobs), dict[Running, str](), False
     try:
-        while waiting or running:
-            while waiting and slots:
-                gpus = slots.pop(0)
-                job = waiting.pop(0)
-                variables = {"CUDA_VISIBLE_DEVICES": gpus} if gpus else {}
-                running[Running(job, environment | variables, threads, timeout)] = gpus
-                started(job, gpus)
-            _wait(running)
-            for one in [one for one in running if one.tend()]:
-                slots.append(running.pop(one))
-                ended(one.job)
-    except KeyboardInterrupt:
+        with stop.held():
+            while running or (waiting and not stop.stopped):
+                while waiting and slots and not stop.stopped:
+                    gpus = slots.pop(0)
+                    variables = {"CUDA_VISIBLE_DEVICES": gpus} if gpus else {}
+                    one = Running(waiting.pop(0), environment | variables, threads, timeout)
+                    running[one] = gpus  # before it starts: what starts is ended with the others
+                    one.start()
+                    report.started(one.job, gpus)
+                _wait(running, stop)
+                if stop.stopped and not asked:
+                    asked = True
+                    for one in running:
+                        one.interrupt("interrupted", f"ended by {stop.stopped}")
+                    report.stopping()
+                for one in list(running):
+                    if stop.again:
+                        one.kill()
+                    if one.tend():
+                        slots.append(running.pop(one))
+                        report.ended(one.job)
+    finally:  # of a failure in here, or there are none
         for one in running:
-            one.interrupt("interrupted", "ended by Ctrl-C")
-        while running:
-            _wait(running)
-            for one in [one for one in running if one.tend()]:
-                del running[one]
-                ended(one.job)
-        raise
-    finally:  # whatever went wrong here, a second Ctrl-C too
-        for one in running:
-            one.kill()
+            one.abandon("ended with the launcher, which failed")
+    if stop.stopped:
+        raise stop.stopped
 
 
-def _wait(running: Sequence[Running] | dict[Running, str]) -> None:
-    """Until a process ends or is to be ended."""
-    times = [at for one in running if (at := one.next_at) is not None]
+def _wait(running: Iterable[Running], stop: Stop) -> None:
+    """Until a process ends or is to be ended, or a signal comes."""
+    times = [one.due for one in running if one.due is not None]
     timeout = max(0.0, min(times) - time.monotonic()) if times else None
-    connection.wait([one.sentinel for one in running], timeout)
-
-
-def threads_each(n_jobs: int) -> int | None:
-    """A job's share of the processor's threads; None: what it takes by itself, or what the user
-    has set."""
-    if n_jobs == 1 or "OMP_NUM_THREADS" in os.environ:
-        return None
-    cores = (
-        len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
-    )
-    return max(1, cores // n_jobs)
-
-
-def gpu_slots(n_jobs: int) -> list[str]:
-    """What each of the jobs running at a time is to see, for CUDA_VISIBLE_DEVICES; "" for all.
-
-    Four GPUs are one each for four jobs, two each for two, and for eight jobs two share one.
-    """
-    gpus = _gpus() if n_jobs > 1 else []
-    if not gpus:
-        return [""] * n_jobs
-    return [",".join(gpus[slot::n_jobs]) or gpus[slot % len(gpus)] for slot in range(n_jobs)]
-
-
-def _gpus() -> list[str]:
-    """The GPUs of this process, without importing anything that would begin to use them."""
-    visible = os.environ.get("CUDA_VISIBLE_DEVICES")
-    if visible is not None:
-        return [gpu for gpu in visible.split(",") if gpu and gpu != "-1"]
-    command = ["nvidia-smi", "--query-gpu=index", "--format=csv,noheader"]
-    try:
-        found = subprocess.run(command, capture_output=True, text=True, timeout=30)
-    except (OSError, subprocess.TimeoutExpired):
-        return []
-    return found.stdout.split() if found.returncode == 0 else []
+    signals = stop.fileno()
+    if signals in connection.wait([signals, *(one.sentinel for one in running)], timeout):
+        stop.hear()

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import os
+import sys
 from collections.abc import Sequence
 from pathlib import Path
 from textwrap import shorten
 from typing import Any
 
-from rich.console import Console
+from rich.console import Console, RenderableType
 from rich.status import Status
 from rich.table import Table
 
@@ -15,7 +17,11 @@ from hydra_plugins.mmreward_process._job import Job
 
 
 class Screen:
-    """Prints plain lines, which a log of the sweep can hold as well."""
+    """Prints plain lines, which a log of the sweep can hold as well.
+
+    Nobody has to read them: jobs go on without a screen (a pipe whose reader has ended, a closed
+    terminal, a full disk).
+    """
 
     def __init__(self, jobs: Sequence[Job], folder: Path) -> None:
         self._console = Console(soft_wrap=True, highlight=False, markup=False)
@@ -23,7 +29,16 @@ class Screen:
         self._wide = max((len(job.label) for job in jobs), default=0)
 
     def say(self, text: str) -> None:
-        self._console.print(text)
+        self._print(text)
+
+    def _print(self, what: RenderableType, soft_wrap: bool = True) -> None:
+        try:
+            self._console.print(what, soft_wrap=soft_wrap)
+        except (OSError, SystemExit):  # the latter is what rich makes of a broken pipe
+            self._console.quiet = True
+            nowhere = os.open(os.devnull, os.O_WRONLY)
+            os.dup2(nowhere, sys.stdout.fileno())  # for others that print, Python at its end too
+            os.close(nowhere)
 
     def status(self, text: str) -> Status:
         """Shows `text` while it lasts, on a terminal only."""
@@ -66,7 +81,7 @@ class Screen:
             log = job.log.relative_to(self._folder)
             cells = (str(job.number), job.label, status, accuracy(job.returned), seconds, str(log))
             table.add_row(*cells, style="bold red" if job.failed else None)
-        self._console.print(table, soft_wrap=False)
+        self._print(table, soft_wrap=False)
 
 
 def accuracy(returned: Any) -> str:

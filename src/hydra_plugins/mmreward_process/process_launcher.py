@@ -2,7 +2,7 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from hydra.core.config_store import ConfigStore
 from hydra.core.utils import JobReturn
@@ -10,6 +10,9 @@ from hydra.experimental.callback import Callback
 from hydra.plugins.launcher import Launcher
 from hydra.types import HydraContext, TaskFunction
 from omegaconf import DictConfig
+
+if TYPE_CHECKING:
+    from hydra_plugins.mmreward_process._job import Job
 
 
 @dataclass
@@ -59,7 +62,7 @@ class ProcessLauncher(Launcher):
         self.hydra_context = hydra_context
         self.task_function = task_function
         self.config = config
-        self.rows: list[dict[str, Any]] = []  # of sweep.json; a sweeper may launch in batches
+        self.jobs: list[Job] = []  # of the whole sweep; a sweeper may launch in batches
         # At the end callbacks are asked in reverse order, so the first one has the last word.
         hydra_context.callbacks.callbacks.insert(0, self.exit_code)
 

@@ -18,7 +18,7 @@ from mmreward.ranks import is_rank_zero
 from mmreward.tracking import upload
 from mmreward.tracking.base import RunInfo
 from mmreward.tracking.download import download
-from mmreward.tracking.store import Store, known_id, without_password
+from mmreward.tracking.store import Store, known_id, set_environment, without_password
 
 if TYPE_CHECKING:
     from mlflow import MlflowClient
@@ -50,6 +50,14 @@ class MLflowTracking:
         self._started = False
         self._follower: Follower | None = None
         self._system: SystemMetrics | None = None
+
+    @staticmethod
+    def preload_imports() -> None:
+        """Imports what a run uses, for processes that are forked from this one."""
+        set_environment()
+        import mlflow.store.tracking.sqlalchemy_store
+        import mlflow.system_metrics.metrics.cpu_monitor
+        import mlflow.tracking.client  # noqa: F401
 
     def start(self, folder: Path) -> None:
         if not is_rank_zero():

@@ -31,6 +31,12 @@ _ENVIRONMENT = {
 }
 
 
+def set_environment() -> None:
+    """How MLflow is to behave, unless the user has said so; it reads this when it is imported."""
+    for name, value in _ENVIRONMENT.items():
+        os.environ.setdefault(name, value)
+
+
 class Store:
     """root, uri, experiment: as in `MLflowTracking`.
 
@@ -43,8 +49,7 @@ class Store:
                 f"tracking.uri={uri} is not an address; give null, sqlite:///<file> or "
                 "http://<host>:<port>"
             )
-        for name, value in _ENVIRONMENT.items():  # read when MLflow is imported, so now
-            os.environ.setdefault(name, value)
+        set_environment()
         self.root = root.resolve()
         self.uri = uri or _sqlite(self.root)
         self.experiment = experiment

@@ -1,0 +1,18 @@
+from __future__ import annotations
+
+from pathlib import Path
+
+from mmreward.sweep_file import DONE, SWEEP_FILE, Row, read_sweep, write_sweep
+
+
+def test_what_is_written_is_read(tmp_path: Path) -> None:
+    assert read_sweep(tmp_path) is None
+    row: Row = {
+        "job": 3, "overrides": ["note=für"], "folder": "sweep/3", "status": "done before",
+        "reason": "", "returned": 0.5, "seconds": 1.5, "log": "sweep/3/console.log",
+    }  # fmt: skip
+    write_sweep(tmp_path, [row, row | {"status": "failed"}])
+    assert SWEEP_FILE == "sweep.json" and "für" in (tmp_path / SWEEP_FILE).read_text()
+    rows = read_sweep(tmp_path)
+    assert rows is not None and rows[0] == row
+    assert [each["status"] in DONE for each in rows] == [True, False]
