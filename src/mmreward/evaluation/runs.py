@@ -21,8 +21,7 @@ from mmreward.errors import UserError
 from mmreward.evaluation.metrics import METRICS
 from mmreward.evaluation.pairs import PairTable, pair_tables
 from mmreward.evaluation.tables import SCORES, read_table
-
-SWEEP = "sweep.json"  # written by the `process` launcher
+from mmreward.sweep_file import DONE, SWEEP_FILE, Row, read_sweep
 
 # What says where and how a run was kept, not what it is. `task` and `choices` only repeat.
 _NO_VARIANT = (
@@ -62,7 +61,7 @@ def is_sweep(folder: Path) -> bool:
     return (
         folder.is_dir()
         and not (folder / "config.yaml").is_file()
-        and ((folder / SWEEP).is_file() or bool(_inside(folder, "config.yaml")))
+        and ((folder / SWEEP_FILE).is_file() or bool(_inside(folder, "config.yaml")))
     )
 
 
@@ -72,17 +71,16 @@ def runs_of_sweep(folder: Path) -> tuple[list[Path], list[str]]:
     Launchers other than `process` keep no list of jobs. There it is all the runs that lie in the
     folder, or one folder deeper.
     """
-    listed = folder / SWEEP
-    if not listed.is_file():
+    jobs = read_sweep(folder)
+    if jobs is None:
         done = _inside(folder, METRICS)
         begun = [path for path in _inside(folder, "config.yaml") if path not in done]
         return done, [f"{path} did not come to its end: it has no {METRICS}" for path in begun]
-    jobs: Sequence[Mapping[str, Any]] = json.loads(listed.read_text(encoding="utf-8"))["jobs"]
     runs, left_out, compared = [], [], []
     common = set.intersection(*(set(job["overrides"]) for job in jobs)) if len(jobs) > 1 else set()
     for job in jobs:
         run = _moved(folder, Path(job["folder"]))
-        if job["status"] not in ("done", "done before"):
+        if job["status"] not in DONE:
             why = f"{job['reason'] or job['status']}; see {job['log']}"
         elif damage := _damage(run):
             why = f"{damage}; without its folder, the same sweep runs it again"
@@ -109,7 +107,7 @@ def _damage(run: Path) -> str:
     return ""
 
 
-def _but_seed_override(job: Mapping[str, Any]) -> list[str]:
+def _but_seed_override(job: Row) -> list[str]:
     return [override for override in job["overrides"] if not override.startswith("seed=")]
 
 
