@@ -18,9 +18,12 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from omegaconf import OmegaConf
 
 from mmreward.config import ROOT
+from mmreward.errors import UserError
 from mmreward.evaluation.overview import WIDTH as OVERVIEW_WIDTH
+from mmreward.tasks import ui as ui_task
 
 SCREENSHOTS = ROOT / "outputs" / "screenshots"
 CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser")
@@ -47,8 +50,6 @@ SMALL = (
     "trainer.log_every_n_steps=2",
     "evaluation.conditions=[intact,blind_image]",
 )
-
-pytestmark = pytest.mark.slow
 
 
 @pytest.fixture(scope="module")
@@ -141,6 +142,7 @@ def row(page: Any, name: str) -> Any:
     return page.locator(f'.ag-row[row-index="{found.get_attribute("row-index")}"]')
 
 
+@pytest.mark.slow
 def test_the_printed_link_leads_from_the_sweep_to_its_comparison(
     sweep: tuple[Path, str], ui: Ui, page: Any
 ) -> None:
@@ -148,7 +150,8 @@ def test_the_printed_link_leads_from_the_sweep_to_its_comparison(
     page.goto(sweep[1].replace(":5000/", f":{ui.port}/"))
     # The runs of the sweep and their comparison, not the run beside it; what is compared first is
     # on top.
-    for name in ("comparison trial", *(f"{model} s0" for model in MODELS)):
+    expect(row(page, "comparison trial")).to_be_visible()
+    for name in (f"{model} s0" for model in MODELS):
         expect(row(page, name).get_by_text(name, exact=True)).to_be_visible()
     assert "fusion" not in page.inner_text("body")
     cards = page.get_by_test_id("experiment-view-compare-runs-card")
@@ -190,6 +193,7 @@ def test_the_printed_link_leads_from_the_sweep_to_its_comparison(
     keep(page, "4-figures")
 
 
+@pytest.mark.slow
 def test_a_run_shows_its_data_tags_report_and_figures(
     sweep: tuple[Path, str], ui: Ui, page: Any
 ) -> None:
@@ -197,7 +201,7 @@ def test_a_run_shows_its_data_tags_report_and_figures(
     page.goto(sweep[1].replace(":5000/", f":{ui.port}/"))
     row(page, "base s0").get_by_role("link", name=re.compile("base s0")).click()
     body = page.locator("body")
-    for said in ("sweep", "trial", "commit", "layout", "python run.py model=base", "digits"):
+    for said in ("sweep", "trial-", "commit", "layout", "python run.py model=base", "digits"):
         expect(body).to_contain_text(said)
     keep(page, "5-run")
     page.get_by_role("tab", name="System metrics").click()
@@ -209,6 +213,7 @@ def test_a_run_shows_its_data_tags_report_and_figures(
     keep(page, "6-report")
 
 
+@pytest.mark.slow
 def test_the_page_opens_at_the_list_of_all_runs_and_ends_with_the_command(
     sweep: tuple[Path, str], tmp_path: Path
 ) -> None:
@@ -232,16 +237,68 @@ def test_the_page_opens_at_the_list_of_all_runs_and_ends_with_the_command(
     assert not started.listens(), "the server ends with the command"
 
 
-def test_a_port_in_use_is_told(sweep: tuple[Path, str]) -> None:
+def test_a_port_in_use_is_told(tmp_path: Path) -> None:
     with socket.socket() as taken:
         taken.bind(("127.0.0.1", 0))
         taken.listen()
         done = subprocess.run(
             [sys.executable, str(ROOT / "run.py"), "task=ui", f"port={taken.getsockname()[1]}"],
-            cwd=sweep[0],
+            cwd=tmp_path,
             capture_output=True,
             text=True,
             timeout=120,
         )
     assert done.returncode == 1
     assert "is in use; give another with port=" in done.stderr and "Traceback" not in done.stderr
+
+
+def asked(folder: Path, port: int) -> Any:
+    node = {"_target_": "mmreward.tracking.MLflowTracking", "root": str(folder / "outputs")}
+    return OmegaConf.create({"tracking": {**node, "uri": None, "experiment": "m"}, "port": port})
+
+
+@pytest.mark.parametrize("port", [0, 70_000])
+def test_a_port_that_is_none_is_told(port: int, tmp_path: Path) -> None:
+    with pytest.raises(UserError, match=f"port={port} is no port; give one from 1 to 65535"):
+        ui_task.ui(asked(tmp_path, port))
+    assert not any(tmp_path.iterdir())
+
+
+@pytest.fixture
+def signals() -> Iterator[None]:
+    """Puts back what the task changes for its process."""
+    before = {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)}
+    yield
+    for number, handler in before.items():
+        signal.signal(number, handler)
+
+
+def free_port() -> int:
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        return int(free.getsockname()[1])
+
+
+@pytest.mark.usefixtures("signals")
+def test_a_server_that_ends_at_once_is_told(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(sys, "executable", shutil.which("false"))
+    with pytest.raises(UserError, match="MLflow's server did not start"):
+        ui_task.ui(asked(tmp_path, free_port()))
+
+
+@pytest.mark.usefixtures("signals")
+def test_a_signal_while_the_server_is_starting_ends_it(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    started: list[subprocess.Popen[bytes]] = []
+
+    def server(port: int, uri: str) -> subprocess.Popen[bytes]:
+        started.append(subprocess.Popen(["sleep", "60"], start_new_session=True))
+        os.kill(os.getpid(), signal.SIGTERM)  # before anybody waits for it
+        return started[0]
+
+    monkeypatch.setattr(ui_task, "_server", server)
+    ui_task.ui(asked(tmp_path, free_port()))
+    assert started[0].poll() == -signal.SIGTERM

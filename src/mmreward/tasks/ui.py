@@ -9,6 +9,8 @@ import subprocess
 import sys
 import time
 import webbrowser
+from collections.abc import Sequence
+from contextlib import suppress
 from urllib.error import URLError
 from urllib.request import urlopen
 
@@ -19,7 +21,9 @@ from mmreward.config import build
 from mmreward.errors import UserError
 from mmreward.tracking import MLflowTracking
 
-STARTED_WITHIN = 120  # seconds, on a busy machine
+# Seconds, on a busy machine.
+STARTED_WITHIN = 120
+ENDED_WITHIN = 20
 
 
 def ui(cfg: DictConfig) -> None:
@@ -28,21 +32,41 @@ def ui(cfg: DictConfig) -> None:
     For the sqlite store it starts MLflow's server, without the parts that serve language model
     applications (0.5 GB and 6 seconds instead of 1.5 GB and 20), and stays until Ctrl-C.
     """
+    if not 1 <= cfg.port <= 65535:
+        raise UserError(f"port={cfg.port} is no port; give one from 1 to 65535")
     tracking = build(cfg.tracking, "tracking")
     if not isinstance(tracking, MLflowTracking):
         raise UserError("task=ui shows the runs of tracking=mlflow; choose that")
+    served = not tracking.store.remote
+    if served and _answers(cfg.port):
+        raise UserError(f"port {cfg.port} is in use; give another with port=…")
     page = tracking.page(cfg.port)
     console = Console()
-    if tracking.store.remote:
+    if not served:
         show(console, page)
         return
-    if _answers(cfg.port):
-        raise UserError(f"port {cfg.port} is in use; give another with port=…")
-    server = subprocess.Popen(
+    # Before the server is there, which they would leave behind otherwise. Also where this was
+    # started in the background, which leaves Ctrl-C's signal ignored.
+    asked: list[int] = []
+    for ending in (signal.SIGINT, signal.SIGTERM):
+        signal.signal(ending, lambda number, _: asked.append(number))
+    server = _server(cfg.port, tracking.store.uri)
+    try:
+        if _wait(server, cfg.port, asked):
+            show(console, page)
+            console.print("Ctrl-C ends it")
+        while not asked and server.poll() is None:
+            time.sleep(0.2)
+    finally:
+        _end(server)
+
+
+def _server(port: int, uri: str) -> subprocess.Popen[bytes]:
+    return subprocess.Popen(
         [
             *(sys.executable, "-m", "mlflow", "server", "--workers", "1"),
-            *("--host", "127.0.0.1", "--port", str(cfg.port)),
-            *("--backend-store-uri", tracking.store.uri),
+            *("--host", "127.0.0.1", "--port", str(port)),
+            *("--backend-store-uri", uri),
             *("--uvicorn-opts", "--log-level warning"),  # the page's address is what to read
         ],
         env={
@@ -53,19 +77,15 @@ def ui(cfg: DictConfig) -> None:
         stdout=subprocess.DEVNULL,
         start_new_session=True,  # it has processes of its own, which end with it
     )
-    # Also where it was started in the background, which leaves Ctrl-C's signal ignored.
-    for ending in (signal.SIGINT, signal.SIGTERM):
-        signal.signal(ending, signal.default_int_handler)
-    try:
-        _wait(server, cfg.port)
-        show(console, page)
-        console.print("Ctrl-C ends it")
-        server.wait()
-    except KeyboardInterrupt:
-        pass
-    finally:
-        os.killpg(server.pid, signal.SIGTERM)
-        server.wait()
+
+
+def _end(server: subprocess.Popen[bytes]) -> None:
+    for ending in (signal.SIGTERM, signal.SIGKILL):
+        with suppress(ProcessLookupError):  # it has ended by itself
+            os.killpg(server.pid, ending)
+        with suppress(subprocess.TimeoutExpired):
+            server.wait(ENDED_WITHIN)
+            return
 
 
 def show(console: Console, page: str) -> None:
@@ -83,15 +103,18 @@ def _answers(port: int) -> bool:
         return probe.connect_ex(("127.0.0.1", port)) == 0
 
 
-def _wait(server: subprocess.Popen[bytes], port: int) -> None:
-    """Until the server answers. Raises UserError if it ends or takes too long."""
+def _wait(server: subprocess.Popen[bytes], port: int, asked: Sequence[int]) -> bool:
+    """Until the server answers; False if a signal asked to end before.
+
+    Raises UserError if it ends or takes too long.
+    """
     patience = time.monotonic() + STARTED_WITHIN
-    while time.monotonic() < patience:
-        if server.poll() is not None:
-            break
+    while time.monotonic() < patience and server.poll() is None:
+        if asked:
+            return False
         try:
             with urlopen(f"http://127.0.0.1:{port}/health", timeout=5):
-                return
+                return True
         except (URLError, OSError):
             time.sleep(0.2)
     raise UserError("MLflow's server did not start; what it said stands above")
