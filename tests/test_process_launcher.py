@@ -425,7 +425,7 @@ def test_a_job_is_a_run_of_its_own(folder: Path) -> None:
     assert found["mode"] == "RUN" and found["number"] == 1
     assert found["dir"] == "a sweep=1/1" and found["output"] == str(where)
     assert found["group"] == found["pid"]
-    assert found["environment"]["MMREWARD_SWEEP"] == "a sweep=1"
+    assert found["environment"]["MMREWARD_SWEEP"].startswith("a sweep=1-")
     assert not {"LOCAL_RANK", "WORLD_SIZE", "MASTER_ADDR"} & set(found["environment"])
     assert not {"-m", "--multirun"} & set(found["argv"])
 

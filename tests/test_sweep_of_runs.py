@@ -16,6 +16,7 @@ import pytest
 from launched import members, until
 
 from mmreward.config import ROOT
+from mmreward.tracking import sweep_name
 
 TINY = (
     "model.backbone.hidden_size=32",
@@ -110,7 +111,7 @@ def test_jobs_of_two_ranks_one_of_them_killed_and_run_again(tmp_path: Path) -> N
 
     client = mlflow.MlflowClient(f"sqlite:///{tmp_path}/outputs/mlflow.db")
     tracked = client.search_runs([client.get_experiment_by_name("mmreward").experiment_id])
-    assert [run.data.tags["sweep"] for run in tracked] == ["sweep"] * 3
+    assert [run.data.tags["sweep"] for run in tracked] == [sweep_name(tmp_path / "sweep")] * 3
     assert {run.info.status for run in tracked} == {"FINISHED"}
 
 

@@ -2,16 +2,26 @@
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 from types import SimpleNamespace
 
 import pytest
+from hydra.conf import HydraConf
+from hydra.core.hydra_config import HydraConfig
 from omegaconf import OmegaConf
 from run_folders import run_folder
 
 from mmreward.tasks import describe
-from mmreward.tasks.describe import command, run_info, run_name, run_params, run_tags
-from mmreward.tracking.base import SWEEP, SWEEP_COMMON, RunInfo
+from mmreward.tasks.describe import (
+    command,
+    common_overrides,
+    run_info,
+    run_name,
+    run_params,
+    run_tags,
+)
+from mmreward.tracking.base import SWEEP, SWEEP_COMMON, RunInfo, sweep_name
 
 
 def chosen(model: str, loss: str, seed: int = 0):
@@ -38,6 +48,52 @@ def chosen(model: str, loss: str, seed: int = 0):
 )  # fmt: skip
 def test_the_name_says_what_varied(model, loss, overrides, name) -> None:
     assert run_name(chosen(model, loss), overrides) == name
+
+
+@pytest.mark.parametrize(
+    ("overrides", "common", "name"),
+    [
+        (["trainer.devices=2", "data.num_workers=4"], [], "base s0 devices=2 num_workers=4"),
+        (["trainer=ddp", "x=1"], ["x=1"], "base s0 trainer=ddp"),
+        (["evaluation.batch_size=2"], [], "base s0 batch_size=2"),
+        (["model.head.dropout=0.1", "model.pooling.dropout=0.2"], None,
+         "base s0 head.dropout=0.1 pooling.dropout=0.2"),
+        (["model=base", "seed=0", *(f"data.o{n}=1" for n in range(6))], [],
+         "base s0 o0=1 o1=1 o2=1 o3=1 o4=1 o5=1"),
+        (["tracking.uri=mysql://me:pw@host", "hydra.x=1"], [], "base s0"),
+    ],
+)  # fmt: skip
+def test_what_a_sweep_varies_shows(overrides, common, name) -> None:
+    assert run_name(chosen("base", "bradley_terry"), overrides, common) == name
+
+
+def test_jobs_of_hydras_own_launchers_know_their_sweep(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for name in (SWEEP, SWEEP_COMMON):
+        monkeypatch.delenv(name, raising=False)
+    monkeypatch.setattr(HydraConfig.instance(), "cfg", None)
+    assert common_overrides() is None
+    sweep = tmp_path / "run1"
+    job = {"mode": "MULTIRUN", "sweep": {"dir": str(sweep)}, "job": {"num": 1}}
+    cfg = OmegaConf.merge({"hydra": OmegaConf.structured(HydraConf)}, {"hydra": job})
+    HydraConfig.instance().set_config(cfg)
+    collate = SimpleNamespace(layout="shared")
+    assert run_tags(config(), tmp_path, collate)["sweep"] == sweep_name(sweep)
+    assert common_overrides() == []
+    sweep.mkdir()
+    line = {"hydra": {"overrides": {"task": ["model=base,enhanced", "++data.x=false"]}}}
+    OmegaConf.save(line, sweep / "multirun.yaml")
+    overrides = ["model=base", "++data.x=False", "trainer.devices=2"]  # as Hydra writes them
+    common = common_overrides()
+    assert run_name(chosen("base", "bradley_terry"), overrides, common) == "base s0 devices=2"
+
+
+def test_sweeps_of_one_name_are_told_apart(tmp_path: Path) -> None:
+    names = {sweep_name(tmp_path / person / "run1") for person in ("mine", "yours")}
+    assert len(names) == 2 and all(re.fullmatch(r"run1-[0-9a-f]{6}", name) for name in names)
+    dated = "2026-01-02_03-04-05-678901"
+    assert sweep_name(tmp_path / dated) == dated
 
 
 def test_a_name_stays_short() -> None:
@@ -93,8 +149,10 @@ def test_what_all_jobs_of_a_sweep_have_is_left_out_of_their_names(
     assert names == ["base+margin s2 max_steps=60 lr=1e-3", "base+margin s2 lr=1e-3"]
 
 
-def test_the_command_can_be_pasted_and_tells_no_address() -> None:
-    overrides = ["model=base", "evaluation.conditions=[intact]", "tracking.uri=http://me:pw@host"]
+@pytest.mark.parametrize("prefix", ["", "+", "++"])
+def test_the_command_can_be_pasted_and_tells_no_address(prefix: str) -> None:
+    address = f"{prefix}tracking.uri=postgresql://me:pw@host"
+    overrides = ["model=base", "evaluation.conditions=[intact]", address]
     assert command(overrides) == "python run.py model=base 'evaluation.conditions=[intact]'"
 
 
@@ -107,7 +165,11 @@ def test_a_resumed_run_keeps_what_it_was_called(
     cfg = config()
     cfg.resume = str(folder)
     monkeypatch.setattr(describe, "data_digest", lambda source: pytest.fail("read again"))
-    overrides = [f"resume={folder}", "trainer.max_steps=90", "tracking=none"]
+    # A sweep's job that goes on has its own line and no `resume` in it.
+    own = ["model=base", "seed=0", "tracking.uri=http://host"]
+    info = run_info(cfg, folder, own, None, SimpleNamespace(layout="shared"))
+    assert "resumed_with" not in info.tags
+    overrides = [f"resume={folder}", "trainer.max_steps=90", "++tracking.uri=sqlite:///x"]
     info = run_info(cfg, folder, overrides, None, SimpleNamespace(layout="separate"))
     for name in ("name", "params", "command", "dataset", "started"):
         assert getattr(info, name) == getattr(begun, name), name

@@ -41,7 +41,7 @@ class Store:
 
 
 def follower(store: Store, folder: Path, reasons: list[object], seconds: float = 0.01) -> Follower:
-    return Follower(store, "run", folder, reasons.append, seconds)  # type: ignore[arg-type]
+    return Follower(lambda: (store, "run"), folder, reasons.append, seconds)  # type: ignore
 
 
 def test_training_does_not_wait_for_a_slow_store(tmp_path: Path) -> None:
@@ -84,6 +84,24 @@ def test_a_server_that_stays_away_is_asked_less_and_less(tmp_path: Path) -> None
     assert not thread.sent_all and len(reasons) == 1
 
 
+def test_a_run_that_cannot_be_opened_at_once_is_opened_later(tmp_path: Path) -> None:
+    store, reasons, tries = Store(), [], iter((False, True))
+
+    def open_run() -> Any:
+        if not next(tries):
+            raise ConnectionError("away")
+        return store, "run"
+
+    thread = Follower(open_run, tmp_path, reasons.append, 0.01)
+    train(tmp_path, 1, 2)
+    for _ in range(100):
+        if store.steps:
+            break
+        time.sleep(0.02)
+    thread.stop()
+    assert store.steps == [1, 2] and thread.sent_all and len(reasons) == 1
+
+
 def test_what_an_interrupted_process_sent_is_not_sent_again(tmp_path: Path) -> None:
     store = Store()
     first = follower(store, tmp_path, [])
@@ -124,4 +142,4 @@ def test_a_machine_that_cannot_be_measured_costs_nothing(
     time.sleep(0.1)
     measuring.stop()
     rows, _ = read_rows(tmp_path / SYSTEM)
-    assert rows == [] or all(set(row) == {"step", "time"} for row in rows)
+    assert rows and all(set(row) == {"step", "time"} for row in rows)

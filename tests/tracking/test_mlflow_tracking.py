@@ -8,11 +8,13 @@ import os
 import socket
 import subprocess
 import sys
+import threading
 import time
 from pathlib import Path
 from typing import Any
 
 import pytest
+from launched import until
 from lightning.pytorch.utilities.rank_zero import rank_zero_only
 from mlflow import MlflowClient
 from omegaconf import OmegaConf
@@ -20,7 +22,7 @@ from run_folders import end, run_folder, train
 
 from mmreward.config import ROOT
 from mmreward.errors import UserError
-from mmreward.tracking import MLflowTracking, NoTracking, RunInfo
+from mmreward.tracking import MLflowTracking, NoTracking, RunInfo, store
 
 
 def tracking(folder: Path, uri: str | None = None) -> MLflowTracking:
@@ -28,7 +30,10 @@ def tracking(folder: Path, uri: str | None = None) -> MLflowTracking:
 
 
 def only_run(folder: Path) -> tuple[MlflowClient, Any]:
-    client = MlflowClient(f"sqlite:///{folder.parent / 'mlflow.db'}")
+    """Raises an OSError or a ValueError as long as there is none."""
+    if not (path := folder.parent / "mlflow.db").is_file():
+        raise FileNotFoundError(path)
+    client = MlflowClient(f"sqlite:///{path}")
     experiment = client.get_experiment_by_name("trial")
     (run,) = client.search_runs([experiment.experiment_id])
     return client, run
@@ -38,8 +43,7 @@ def test_a_run_holds_what_its_folder_holds(folder: Path) -> None:
     tracker = tracking(folder)
     tracker.start(folder)
     train(folder, *range(5))
-    client, run = only_run(folder)
-    assert run.info.status == "RUNNING"
+    until(lambda: only_run(folder)[1].info.status == "RUNNING")
     end(folder)
     link = tracker.finish(folder)
 
@@ -94,12 +98,8 @@ def test_curves_and_the_machine_are_seen_while_the_run_goes_on(folder: Path) -> 
     tracker = tracking(folder)
     tracker.start(folder)
     train(folder, *range(3))
-    found: dict[str, float] = {}
-    for _ in range(100):
-        found = only_run(folder)[1].data.metrics
-        if "train/loss" in found:
-            break
-        time.sleep(0.1)
+    until(lambda: "train/loss" in only_run(folder)[1].data.metrics)
+    found = only_run(folder)[1].data.metrics
     assert found["train/loss"] == pytest.approx(1 / 3)
     end(folder)
     tracker.finish(folder)
@@ -127,7 +127,7 @@ def test_a_resumed_run_continues_its_mlflow_run(folder: Path) -> None:
         info.status, info.params = "RUNNING", {**info.params, "lr": float(steps[0])}
         info.write(folder)
         tracker.start(folder)
-        assert only_run(folder)[1].info.status == "RUNNING"
+        until(lambda: only_run(folder)[1].info.status == "RUNNING")
         train(folder, *steps)
         end(folder, "FAILED" if steps[0] == 1 else "FINISHED")
         tracker.finish(folder)
@@ -229,7 +229,8 @@ def test_a_summary_is_a_finished_run_of_its_own(folder: Path) -> None:
     assert run.data.tags["sweep"] == "s1"
     assert [f.path for f in client.list_artifacts(run.info.run_id)] == ["comparison.md"]
     assert line is not None and "make ui" in line and "s1" in line
-    assert NoTracking().summary(folder, "comparison", {}, {}, paths) is None
+    assert NoTracking().summary(folder.parent, "comparison", {}, {}, paths) is None
+    assert (folder.parent / "summary.json").is_file()  # for a store that is named later
 
     (folder / "comparison.md").write_text("# Another\n")  # the sweep has gone on
     metrics = {"base/accuracy": 0.8, "enhanced/accuracy": 0.7}
@@ -244,10 +245,18 @@ def test_a_summary_is_a_finished_run_of_its_own(folder: Path) -> None:
 def test_a_summary_never_raises_for_its_store(
     folder: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
-    (folder.parent / "mlflow.db").write_text("not a database")
-    assert tracking(folder).summary(folder, "comparison", {}, {}, []) is None
+    found = {"a/accuracy": 0.9}
+    away = tracking(folder, "http://127.0.0.1:9")
+    assert away.summary(folder, "comparison", found, {}, []) is None
     (warning,) = [r.getMessage() for r in caplog.records if r.levelno >= logging.WARNING]
-    assert "comparison is not (all) in the store" in warning
+    assert f"python run.py task=sync run={folder}" in warning
+    line = tracking(folder).sync(folder)
+    client, run = only_run(folder)
+    assert run.info.status == "FINISHED" and run.data.metrics == {"variants/a accuracy": 0.9}
+    (measured,) = client.get_metric_history(run.info.run_id, "variants/a accuracy")
+    assert measured.timestamp == run.info.end_time, "when it was found, not when it was uploaded"
+    assert tracking(folder).sync(folder) == line
+    assert only_run(folder)[1].to_dictionary() == run.to_dictionary(), "again changes nothing"
 
 
 @pytest.mark.slow
@@ -306,18 +315,106 @@ def test_a_server_that_cannot_be_reached_never_stops_the_run(
         server.bind(("127.0.0.1", 0))
         if silent:
             server.listen()
-        tracker = tracking(folder, f"http://user:secret@127.0.0.1:{server.getsockname()[1]}")
+        tracker = tracking(folder, f"http://127.0.0.1:{server.getsockname()[1]}")
+        tracker.store.load()
         began = time.monotonic()
         tracker.start(folder)
+        assert time.monotonic() - began < 0.5, "training waits for nobody"
         train(folder, 1)
         end(folder)
         assert tracker.finish(folder) is None
         assert time.monotonic() - began < 20
     first, last = [r.getMessage() for r in caplog.records if r.levelno >= logging.WARNING]
-    assert f"the run goes on, and its metrics stay in {folder}" in first
+    assert f"curves wait in {folder} until it answers" in first
     assert f"python run.py task=sync run={folder}" in last
-    assert "secret" not in first + last
+    assert {path.name for path in folder.parent.iterdir()} == {"first"}, "a server needs no lock"
     assert "system/cpu_utilization_percentage" in (folder / "system.jsonl").read_text()
+
+
+def test_a_store_that_never_answers_holds_no_run(
+    folder: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    monkeypatch.setattr(store, "PATIENCE", 0.5)
+    tracker = tracking(folder)
+    stuck = threading.Event()
+    monkeypatch.setattr(tracker.store, "connect", stuck.wait)
+    tracker.start(folder)
+    end(folder)
+    began = time.monotonic()
+    assert tracker.finish(folder) is None
+    assert time.monotonic() - began < 5
+    stuck.set()
+    (warning,) = [r.getMessage() for r in caplog.records if "task=sync" in r.getMessage()]
+    assert "no answer for 0.5 s" in warning and f"run={folder}" in warning
+
+
+def test_a_store_that_is_away_is_asked_once_for_many_runs(
+    folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    tracker = tracking(folder, "http://127.0.0.1:9")
+    asked = []
+
+    def connect() -> None:
+        asked.append(1)
+        raise ConnectionError("away")
+
+    monkeypatch.setattr(tracker.store, "connect", connect)
+    runs = [run_folder(folder.parent / name) for name in "abc"]
+    assert not tracker.holds(runs[0]) and not asked
+    for run in runs:
+        (run / "mlflow_run_id").write_text("0" * 32)
+        assert tracker.holds(run), "who knows"
+        assert tracker.finish(run) is None
+        with pytest.raises(UserError, match="away"):
+            tracker.sync(run)
+    assert len(asked) == 1
+
+
+def test_what_the_store_has_is_not_uploaded_again(
+    folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (folder / "model").mkdir()
+    (folder / "model" / "model.safetensors").write_bytes(b"weights")
+    end(folder)
+    tracking(folder).sync(folder)
+    sent: list[str] = []
+    real = MlflowClient.log_artifact
+
+    def log_artifact(self: MlflowClient, run_id: str, path: str, *inside: Any) -> None:
+        sent.append(Path(path).name)
+        real(self, run_id, path, *inside)
+
+    monkeypatch.setattr(MlflowClient, "log_artifact", log_artifact)
+    tracking(folder).sync(folder)
+    assert sent == []
+    (folder / "report.md").write_text("# rEPORT\n")  # as long as before
+    (folder / "model" / "adapter.json").write_text("{}")
+    tracking(folder).sync(folder)
+    assert sorted(sent) == ["adapter.json", "report.md"]
+    run = only_run(folder)[1]
+    kept = folder.parent / "mlflow-artifacts" / run.info.run_id / "artifacts"
+    assert (kept / "report.md").read_text() == "# rEPORT\n"
+    assert (kept / "model" / "model.safetensors").read_bytes() == b"weights"
+    (kept / "model" / "model.safetensors").unlink()
+    tracking(folder).sync(folder)
+    assert sent[2:] == ["model.safetensors"]
+
+
+def test_a_databases_password_is_not_uploaded(folder: Path) -> None:
+    config = "tracking:\n  uri: postgresql://me:hidden@host/db\n"
+    (folder / "config.yaml").write_text(config)
+    (folder / "overrides.yaml").write_text("- ++tracking.uri=mysql://me:hidden@host/db\n")
+    tracker = tracking(folder)
+    tracker.start(folder)
+    end(folder)
+    tracker.finish(folder)
+    kept = [path for path in (folder.parent / "mlflow-artifacts").rglob("*") if path.is_file()]
+    assert {"config.yaml", "overrides.yaml"} <= {path.name for path in kept}
+    for path in kept:
+        assert "hidden" not in path.read_text(), path
+    (uploaded,) = [path for path in kept if path.name == "config.yaml"]
+    assert uploaded.read_text() == "tracking:\n  uri: postgresql://host/db\n"
+    assert (folder / "config.yaml").read_text() == config  # which task=sync reads
 
 
 def test_only_rank_zero_writes(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -327,11 +424,6 @@ def test_only_rank_zero_writes(folder: Path, monkeypatch: pytest.MonkeyPatch) ->
     tracker.start(folder)
     assert tracker.finish(folder) is None
     assert sorted(p.name for p in folder.parent.rglob("*")) == before
-
-
-def test_an_address_without_a_scheme_is_refused(tmp_path: Path) -> None:
-    with pytest.raises(UserError, match=r"tracking\.uri=localhost:5000"):
-        MLflowTracking(root=tmp_path, uri="localhost:5000", experiment="trial")
 
 
 def test_no_tracking_leaves_nothing(folder: Path) -> None:

@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from launched import until
 from mlflow import MlflowClient
 from mlflow_server import Server
 from run_folders import end, train
@@ -31,7 +32,7 @@ def content(server: Server) -> dict[str, dict[str, Any]]:
     client = MlflowClient(server.uri)
     experiment = client.get_experiment_by_name("trial")
     found: dict[str, dict[str, Any]] = {}
-    for run in client.search_runs([experiment.experiment_id]):
+    for run in client.search_runs([experiment.experiment_id]) if experiment else ():
         run_id = run.info.run_id
         curves = {
             name: [(p.step, p.timestamp, p.value) for p in client.get_metric_history(run_id, name)]
@@ -92,10 +93,7 @@ def test_a_run_whose_server_dies_in_the_middle_goes_on_and_is_repaired(
     tracker = tracking(folder, server)
     tracker.start(folder)
     train(folder, *range(20))
-    for _ in range(100):
-        if content(server)["base s0"]["curves"].get("train/loss"):
-            break
-        time.sleep(0.1)
+    until(lambda: "train/loss" in content(server).get("base s0", {}).get("curves", {}))
     server.kill()
     began = time.monotonic()
     train(folder, *range(20, 40))

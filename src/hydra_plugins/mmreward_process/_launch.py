@@ -81,7 +81,7 @@ def _run(
     report = Report(folder, launcher.jobs, screen)
     waiting = [job for job in jobs if job.status == "waiting"]
     environment = {
-        tracking.SWEEP: folder.resolve().name,
+        tracking.SWEEP: tracking.sweep_name(folder),
         tracking.SWEEP_COMMON: json.dumps(common),
     }
     try:

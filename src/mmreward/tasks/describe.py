@@ -13,6 +13,8 @@ from typing import Any
 
 import yaml
 from hydra.core.hydra_config import HydraConfig
+from hydra.core.override_parser.overrides_parser import OverridesParser
+from hydra.types import RunMode
 from omegaconf import DictConfig, OmegaConf
 
 from mmreward.config import CONF, ROOT
@@ -22,15 +24,24 @@ from mmreward.data.preparation import Prepared
 from mmreward.data.sources.base import SPLITS
 from mmreward.evaluation.plots import COLOURS
 from mmreward.ranks import is_rank_zero
-from mmreward.tracking.base import RUN_INFO, SWEEP, SWEEP_COMMON, RunInfo, Scalar
+from mmreward.tracking.base import (
+    RUN_INFO,
+    SWEEP,
+    SWEEP_COMMON,
+    RunInfo,
+    Scalar,
+    sweep_name,
+)
 
-# What a name need not say: it has a place of its own there, or changes nothing about the result.
-_UNNAMED = {
-    "task", "model", "loss", "seed", "resume", "trainer", "trainer.accelerator", "trainer.devices",
-    "trainer.enable_progress_bar", "trainer.log_every_n_steps", "data.num_workers",
-    "data.eval_batch_size",
+# What a name need not say: it has a place of its own there, or is nobody's question.
+_UNNAMED = {"task", "model", "loss", "seed"}
+_UNNAMED_GROUPS = {"resume", "hydra", "tracking"}
+# Nor, unless a sweep varies it, what changes nothing about the result.
+_WITHOUT_EFFECT = {
+    "trainer", "trainer.accelerator", "trainer.devices", "trainer.enable_progress_bar",
+    "trainer.log_every_n_steps", "data.num_workers", "data.eval_batch_size",
 }  # fmt: skip
-_UNNAMED_GROUPS = {"checkpoint", "evaluation", "hydra", "tracking"}
+_GROUPS_WITHOUT_EFFECT = {"checkpoint", "evaluation"}
 _NAMED_AT_MOST = 4
 
 # Of a sweep's jobs: the colours that figures have, then lighter and darker ones.
@@ -48,9 +59,10 @@ def run_info(
     if cfg.resume and (folder / RUN_INFO).is_file():
         begun = RunInfo.read(folder)
         # A sweep goes on with its own line; a person may ask for something else.
-        changed = [o for o in overrides if not o.startswith(("resume=", "tracking"))]
-        if changed and len(changed) < len(overrides):
-            tags["resumed_with"] = " ".join(changed)
+        changed = {o: _key(o).split(".")[0] for o in overrides}
+        if "resume" in changed.values():
+            said = [o for o, key in changed.items() if key not in ("resume", "tracking")]
+            tags |= {"resumed_with": " ".join(said)} if said else {}
         return RunInfo(
             begun.name,
             begun.params,
@@ -59,9 +71,8 @@ def run_info(
             begun.dataset,
             started=begun.started,
         )
-    common = json.loads(os.environ.get(SWEEP_COMMON, "[]"))
     return RunInfo(
-        run_name(cfg, [o for o in overrides if o not in common]),
+        run_name(cfg, overrides, common_overrides()),
         run_params(cfg),
         tags,
         command(overrides),
@@ -69,21 +80,64 @@ def run_info(
     )
 
 
-def run_name(cfg: DictConfig, overrides: Sequence[str]) -> str:
+def run_name(cfg: DictConfig, overrides: Sequence[str], common: Sequence[str] | None = None) -> str:
     """What varied, in a few words: `enhanced s1`, `enhanced+contrastive s1 lr=1e-3`.
 
     The loss is named where it is not the model's own.
+
+    common: overrides that all jobs of the sweep have, and that are not named; None for a run of
+            its own, of which the first few overrides are named
     """
     choices = cfg.choices or {}
     model, loss = choices.get("model", "model"), choices.get("loss", "loss")
     name = model if loss == _own_loss(model) else f"{model}+{loss}"
+    unnamed, groups = _UNNAMED, _UNNAMED_GROUPS
+    if common is None:
+        unnamed, groups = unnamed | _WITHOUT_EFFECT, groups | _GROUPS_WITHOUT_EFFECT
     said = []
     for override in overrides:
-        key, _, value = override.lstrip("+~").partition("=")
-        parts = key.split("@")[0].replace("/", ".").split(".")
-        if key not in _UNNAMED and parts[0] not in _UNNAMED_GROUPS:
-            said.append(f"{parts[-1]}={value.strip('/').rsplit('/', 1)[-1][:24]}")
-    return " ".join([name, f"s{cfg.seed}", *said[:_NAMED_AT_MOST]])
+        key = _key(override)
+        parts = key.split(".")
+        if key not in unnamed and parts[0] not in groups and override not in (common or ()):
+            said.append((parts, override.partition("=")[2]))
+    last = [parts[-1] for parts, _ in said]
+    words = [
+        f"{'.'.join(parts[-2:]) if last.count(parts[-1]) > 1 else parts[-1]}"
+        f"={value.strip('/').rsplit('/', 1)[-1][:24]}"
+        for parts, value in said
+    ]
+    return " ".join([name, f"s{cfg.seed}", *(words[:_NAMED_AT_MOST] if common is None else words)])
+
+
+def _key(override: str) -> str:
+    """The key or group that an override changes, with dots."""
+    return override.lstrip("+~").partition("=")[0].split("@")[0].replace("/", ".")
+
+
+def common_overrides() -> list[str] | None:
+    """The overrides that all jobs of this sweep have; None if this is no job of a sweep."""
+    if (told := os.environ.get(SWEEP_COMMON)) is not None:
+        return list(json.loads(told))
+    folder = _multirun()
+    if folder is None:
+        return None
+    # Hydra's own sweeper leaves the sweep's line here, and writes what varies not like this.
+    path = folder / "multirun.yaml"
+    if not path.is_file():
+        return []
+    line = yaml.safe_load(path.read_text(encoding="utf-8"))["hydra"]["overrides"]["task"]
+    return [
+        f"{override.get_key_element()}={override.get_value_element_as_str()}"
+        for override in OverridesParser.create().parse_overrides(line)
+        if not override.is_sweep_override()
+    ]
+
+
+def _multirun() -> Path | None:
+    """The folder of the sweep whose job this is, where the launcher is one of Hydra's."""
+    if not HydraConfig.initialized() or HydraConfig.get().mode is not RunMode.MULTIRUN:
+        return None
+    return Path(HydraConfig.get().sweep.dir)
 
 
 def _own_loss(model: str) -> str | None:
@@ -109,9 +163,11 @@ def run_params(cfg: DictConfig) -> dict[str, Scalar]:
 
 def run_tags(cfg: DictConfig, folder: Path, collate: Collate) -> dict[str, str]:
     """Where and from what state of the code the run comes."""
-    sweep = {"sweep": name} if (name := os.environ.get(SWEEP)) else {}
+    sweep = os.environ.get(SWEEP)
+    if sweep is None and (multirun := _multirun()):
+        sweep = sweep_name(multirun)
     return {
-        **sweep,
+        **({"sweep": sweep} if sweep else {}),
         **_colour(),
         "commit": _commit(),
         "host": socket.gethostname(),
@@ -142,7 +198,7 @@ def _commit() -> str:
 
 def command(overrides: Sequence[str]) -> str:
     """The line that repeats the run. Where it was tracked is left out: it may hold a password."""
-    said = [o for o in overrides if not o.startswith("tracking.uri=")]
+    said = [o for o in overrides if _key(o) != "tracking.uri"]
     return shlex.join(["python", "run.py", *said])
 
 

@@ -7,7 +7,16 @@ goes on or at any later time (`task=sync`), so nothing is lost with a server tha
 Importing this package imports neither MLflow nor torch.
 """
 
-from mmreward.tracking.base import SWEEP, SWEEP_COMMON, NoTracking, RunInfo, Tracking
+from mmreward.tracking.base import SWEEP, SWEEP_COMMON, RunInfo, Tracking, sweep_name
 from mmreward.tracking.mlflow_tracking import MLflowTracking
+from mmreward.tracking.no_tracking import NoTracking
 
-__all__ = ["SWEEP", "SWEEP_COMMON", "MLflowTracking", "NoTracking", "RunInfo", "Tracking"]
+__all__ = [
+    "SWEEP",
+    "SWEEP_COMMON",
+    "MLflowTracking",
+    "NoTracking",
+    "RunInfo",
+    "Tracking",
+    "sweep_name",
+]

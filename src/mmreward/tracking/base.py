@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import socket
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field
+from hashlib import sha256
 from pathlib import Path
 from typing import Any, Literal, Protocol
 
@@ -19,10 +21,19 @@ Status = Literal["RUNNING", "FINISHED", "FAILED", "KILLED"]
 
 RUN_INFO = "run.json"
 
-# Set by a launcher in each job's process: the sweep's name, by which its runs are found together.
+# Set by a launcher in each job's process: the sweep's name (`sweep_name`).
 SWEEP = "MMREWARD_SWEEP"
 # And this: the overrides that all its jobs have, as JSON. The names of its runs leave them out.
 SWEEP_COMMON = "MMREWARD_SWEEP_COMMON"
+
+
+def sweep_name(folder: Path) -> str:
+    """The tag by which a sweep's runs are found: its folder's name, and what tells it from another
+    sweep's of the same name on the same server, unless the name is a time."""
+    folder = folder.resolve()
+    if re.fullmatch(r"\d{4}-\d\d-\d\d_\d\d-\d\d-\d\d.*", folder.name):
+        return folder.name
+    return f"{folder.name}-{sha256(str(folder).encode()).hexdigest()[:6]}"
 
 
 @dataclass
@@ -89,8 +100,8 @@ class Tracking(Protocol):
     """
 
     def start(self, folder: Path) -> None:
-        """Opens the run that `folder`'s run.json describes, or the one that the folder already
-        belongs to, and follows the curves that are written there."""
+        """Begins to open the run that `folder`'s run.json describes, or the one that the folder
+        already belongs to, and to follow the curves that are written there. Waits for no store."""
 
     def finish(self, folder: Path) -> str | None:
         """Brings everything in `folder` to the store and gives the run the status that run.json
@@ -103,7 +114,8 @@ class Tracking(Protocol):
         """
 
     def holds(self, folder: Path) -> bool:
-        """Whether this store has the run that the folder belongs to."""
+        """Whether this store has the run that the folder belongs to. Of a store that cannot be
+        asked it is believed; what is then brought to it fails with a warning of its own."""
 
     def summary(
         self,
@@ -114,15 +126,18 @@ class Tracking(Protocol):
         artifacts: Sequence[Path],
     ) -> str | None:
         """Logs one finished run of its own, such as a sweep's comparison; needs no `start`.
+        summary.json keeps it in the folder, from where `sync` can upload it later.
 
-        folder: what is summed up there; called again for it, the run gets the new numbers
-        tags:   `sweep` is the name that the runs compared here carry as well
+        folder:    what is summed up there; called again for it, the run gets the new numbers
+        tags:      `sweep` is the name that the runs compared here carry as well
+        artifacts: files and folders in `folder`
         Returns a line that says where to look, None where nothing was tracked.
         """
 
     def sync(self, folder: Path) -> str:
-        """Uploads a run's folder: what the store already has is left alone, what it lacks is
-        added, at the times it was measured. Returns a line that says where to look.
+        """Uploads a run's folder, or a summary's: what the store already has is left alone, what
+        it lacks or what has changed is added, numbers at the times they were measured. Returns a
+        line that says where to look.
 
         Raises UserError if the store cannot be reached or refuses something.
         """
@@ -133,32 +148,3 @@ class Tracking(Protocol):
         key: what the user called it (`run`, `resume`, …), for messages
         Raises UserError if there is no such run or it has no folder here and none was uploaded.
         """
-
-
-class NoTracking:
-    """`tracking=none`: the run folder alone."""
-
-    def start(self, folder: Path) -> None:
-        pass
-
-    def finish(self, folder: Path) -> str | None:
-        return None
-
-    def holds(self, folder: Path) -> bool:
-        return False
-
-    def summary(
-        self,
-        folder: Path,
-        name: str,
-        metrics: Mapping[str, float],
-        tags: Mapping[str, str],
-        artifacts: Sequence[Path],
-    ) -> str | None:
-        return None
-
-    def sync(self, folder: Path) -> str:
-        raise UserError(f"tracking=none has no store to upload {folder} to; choose another")
-
-    def find(self, run_id: str, key: str) -> Path:
-        raise UserError(f"{key}={run_id} needs a store to look in, which tracking=none is not")

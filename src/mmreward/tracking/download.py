@@ -13,8 +13,9 @@ from omegaconf import DictConfig
 
 from mmreward.config import build
 from mmreward.errors import UserError
+from mmreward.tracking.address import without_password
 from mmreward.tracking.base import Tracking
-from mmreward.tracking.store import RUN_ID_FILE, Store, known_id, without_password
+from mmreward.tracking.store import DOWNLOADS, RUN_ID_FILE, Store, known_id
 
 if TYPE_CHECKING:
     from mlflow import MlflowClient
@@ -77,7 +78,7 @@ def _copy(store: Store, client: MlflowClient, run: Run, key: str) -> Path:
     from filelock import FileLock
 
     run_id = run.info.run_id
-    folder = store.root / "downloads" / run_id
+    folder = store.root / DOWNLOADS / run_id
     folder.parent.mkdir(parents=True, exist_ok=True)
     with FileLock(folder.with_suffix(".lock"), timeout=3600):
         if folder.is_dir():

@@ -35,31 +35,32 @@ class Beside:
             self._work()
         self._work()
 
-    def stop(self) -> None:
+    def stop(self, join: Callable[[threading.Thread], None] = threading.Thread.join) -> None:
+        """Lets the last call begin and waits for the thread with `join`."""
         self._stopped.set()
-        self._thread.join()
+        join(self._thread)
 
 
 class Follower:
-    """Sends new lines of curves.jsonl and system.jsonl, a batch every `seconds`.
+    """Opens a run and sends it new lines of curves.jsonl and system.jsonl, a batch every `seconds`.
 
     Lines of a request that failed go out again with the next one, so a server may be away for a
     while; a server that does not answer is asked less and less often. What an earlier process
     wrote (of a run that goes on) is sent where the run lacks it.
 
+    open_run:   returns a client and the id of the run; called until it succeeds
     on_failure: called with the reason when the store first fails
     """
 
     def __init__(
         self,
-        client: MlflowClient,
-        run_id: str,
+        open_run: Callable[[], tuple[MlflowClient, str]],
         folder: Path,
         on_failure: Callable[[object], None],
         seconds: float = 2.0,
     ) -> None:
-        self._client = client
-        self._run_id = run_id
+        self._open_run = open_run
+        self._run: tuple[MlflowClient, str] | None = None
         self._on_failure = on_failure
         self._files = {folder / name: 0 for name in (CURVES, SYSTEM)}
         self._resumed = any(path.is_file() for path in self._files)
@@ -67,15 +68,18 @@ class Follower:
         self._rounds_to_skip = 0
         self._thread = Beside(self._send_if_due, seconds, "mlflow curves")
 
-    def stop(self) -> None:
-        """Sends the rest, unless the store has just failed, and ends the thread."""
-        self._thread.stop()
+    def stop(self, join: Callable[[threading.Thread], None] = threading.Thread.join) -> None:
+        """Sends the rest, unless the store has just failed, and ends the thread; raises what
+        `join` raises if it does not end."""
+        self._thread.stop(join)
 
     @property
     def sent_all(self) -> bool:
         """Whether the store has taken every line there is."""
-        return not self._failures and all(
-            not read_rows(path, begin)[0] for path, begin in self._files.items()
+        return (
+            self._run is not None
+            and not self._failures
+            and all(not read_rows(path, begin)[0] for path, begin in self._files.items())
         )
 
     def _send_if_due(self) -> None:
@@ -83,13 +87,16 @@ class Follower:
             self._rounds_to_skip -= 1
             return
         try:
+            if self._run is None:
+                self._run = self._open_run()
+            client, run_id = self._run
             for path, begin in self._files.items():
                 rows, end = read_rows(path, begin)
                 new = points(rows)
                 # Of a request that failed, nobody knows whether it came through.
                 if self._resumed or self._failures:
-                    new = missing(self._client, self._run_id, new)
-                write(self._client, self._run_id, new)
+                    new = missing(client, run_id, new)
+                write(client, run_id, new)
                 self._files[path] = end
             self._resumed, self._failures = False, 0
         except Exception as error:  # stores fail in many types

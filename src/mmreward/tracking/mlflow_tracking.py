@@ -16,9 +16,11 @@ from typing import TYPE_CHECKING
 from mmreward.errors import UserError
 from mmreward.ranks import is_rank_zero
 from mmreward.tracking import upload
+from mmreward.tracking.address import without_password
 from mmreward.tracking.base import RunInfo
 from mmreward.tracking.download import download
-from mmreward.tracking.store import Store, known_id, set_environment, without_password
+from mmreward.tracking.store import Store, known_id, set_environment
+from mmreward.tracking.summary import SUMMARY, Summary
 
 if TYPE_CHECKING:
     from mlflow import MlflowClient
@@ -34,20 +36,28 @@ SUMMARIES = "variants"
 class MLflowTracking:
     """One MLflow run a run.
 
-    root:        folder for the sqlite store and the artifacts, both used without a server only,
-                 and for copies of runs that are found by their id
+    root:        folder for the sqlite store, its artifacts and the lock that guards a database
+                 while it is opened, and for copies of runs that are found by their id. A server's
+                 runs need it for the last alone.
     uri:         null for `sqlite:///<root>/mlflow.db`, else any address MLflow knows. Its plain
                  folder store is none of them: MLflow 3.13 put it into maintenance.
     experiment:  name of the MLflow experiment
 
     Runs are flat, never nested: MLflow's page shows a nested run as a collapsed row.
 
-    Raises UserError for a `uri` without a scheme.
+    Raises UserError for a `uri` without a scheme, or of a server with a user in it.
     """
 
     def __init__(self, root: str | Path, uri: str | None, experiment: str) -> None:
         self.store = Store(Path(root), uri, experiment)
+        self._node = {
+            "_target_": "mmreward.tracking.MLflowTracking",
+            "root": str(root),
+            "uri": uri,
+            "experiment": experiment,
+        }
         self._started = False
+        self._away: Exception | None = None
         self._follower: Follower | None = None
         self._system: SystemMetrics | None = None
 
@@ -66,12 +76,11 @@ class MLflowTracking:
 
         self._started = True
         try:
+            self.store.load()
             self._system = SystemMetrics(folder)
-            client, run_id = self._describe(folder)
-            client.update_run(run_id, status="RUNNING")
-            failed = partial(self._warn, f"curves wait in {folder} until it answers again")
-            self._follower = Follower(client, run_id, folder, failed)
-        except Exception as error:  # stores fail in many types
+            failed = partial(self._warn, f"curves wait in {folder} until it answers")
+            self._follower = Follower(partial(self._open, folder), folder, failed)
+        except Exception as error:  # an MLflow that cannot be imported fails in many ways
             self._warn(f"the run goes on, and its metrics stay in {folder}", error)
 
     def finish(self, folder: Path) -> str | None:
@@ -79,27 +88,28 @@ class MLflowTracking:
             return None
         if self._system is not None:
             self._system.stop()
-        all_sent = False
-        if self._follower is not None:
-            self._follower.stop()
-            all_sent = self._follower.sent_all
-        self._system = self._follower = None
         try:
+            all_sent = False
+            if self._follower is not None:
+                self._follower.stop(self.store.join)
+                all_sent = self._follower.sent_all
             return self._mirror(folder, curves=not all_sent)
-        except Exception as error:
-            later = f"upload the rest with: python run.py task=sync run={folder}"
-            self._warn(later, error)
-        return None
+        except Exception as error:  # stores fail in many types
+            self._warn(_later(folder), error)
+            return None
+        finally:
+            self._system = self._follower = None
 
     def holds(self, folder: Path) -> bool:
         run_id = known_id(folder)
         if run_id is None or not self.store.exists():
             return False
         try:
-            return self.store.run(self.store.connect()[0], run_id) is not None
+            client, _ = self._reach()
+            return self.store.within_patience(lambda: self.store.run(client, run_id)) is not None
         except Exception as error:
-            self._warn(f"what {folder} has of it is not known", error)
-            return False
+            self._away = error
+            return True
 
     def summary(
         self,
@@ -109,23 +119,17 @@ class MLflowTracking:
         tags: Mapping[str, str],
         artifacts: Sequence[Path],
     ) -> str | None:
+        Summary.write(folder, name, metrics, tags, artifacts, self._node)
         try:
-            client, experiment_id = self.store.connect()
-            run_id = self.store.open_summary(client, experiment_id, folder, name)
-            # One section of charts below those of the runs, instead of a section a variant.
-            flat = {f"{SUMMARIES}/{k.replace('/', ' ')}": v for k, v in metrics.items()}
-            upload.write(client, run_id, upload.measured_now(flat))
-            upload.write_tags(client, run_id, tags)
-            upload.upload_files(client, run_id, artifacts)
-            client.set_terminated(run_id, "FINISHED")
+            return self._mirror_summary(folder)
         except Exception as error:
-            self._warn(f"{name} is not (all) in the store", error)
+            self._warn(_later(folder), error)
             return None
-        return self.store.where(experiment_id, tags.get("sweep"))
 
     def sync(self, folder: Path) -> str:
-        RunInfo.read(folder)  # its own sentence, if it is none
         try:
+            if (folder / SUMMARY).is_file():
+                return self._mirror_summary(folder)
             return self._mirror(folder, curves=True)
         except UserError:
             raise
@@ -144,33 +148,79 @@ class MLflowTracking:
         Raises UserError if the store cannot be reached.
         """
         try:
-            return self.store.runs_page(self.store.connect()[1], port=port)
+            return self.store.runs_page(self._reach()[1], port)
         except Exception as error:
             raise UserError(f"{self.store} cannot be reached ({_in_short(error)})") from error
 
-    def _describe(self, folder: Path) -> tuple[MlflowClient, str]:
+    def _reach(self) -> tuple[MlflowClient, str]:
+        """Connects. A store that could not be reached is not asked again, unless a run goes on
+        meanwhile: of a sweep's runs each would wait for it."""
+        if self._away is not None and not self._started:
+            raise self._away
+        try:
+            return self.store.within_patience(self.store.connect)
+        except Exception as error:
+            self._away = error
+            raise
+
+    def _open(self, folder: Path) -> tuple[MlflowClient, str]:
         """The folder's run, with what is known of it before it has results."""
-        info = RunInfo.read(folder)
         client, experiment_id = self.store.connect()
+        run_id = self._describe(client, experiment_id, folder, RunInfo.read(folder))
+        client.update_run(run_id, status="RUNNING")
+        for path in (folder / name for name in upload.AT_START):
+            if path.is_file():
+                upload.upload_file(client, run_id, path)
+        return client, run_id
+
+    def _describe(
+        self, client: MlflowClient, experiment_id: str, folder: Path, info: RunInfo
+    ) -> str:
         run_id = self.store.open_run(client, experiment_id, folder, info)
         upload.describe(client, run_id, info)
-        upload.upload_files(client, run_id, [folder / name for name in upload.AT_START])
-        return client, run_id
+        return run_id
 
     def _mirror(self, folder: Path, curves: bool) -> str:
         """Everything the folder holds, the status last but for the files: those may be large."""
         info = RunInfo.read(folder)
-        client, run_id = self._describe(folder)
-        if curves:
-            upload.upload_curves(client, run_id, folder)
-        upload.upload_results(client, run_id, folder)
-        if info.status != "RUNNING":
-            client.set_terminated(run_id, info.status, info.ended)
-        upload.upload_files(client, run_id, [folder / name for name in upload.AT_END])
+        client, experiment_id = self._reach()
+
+        def record() -> str:
+            run_id = self._describe(client, experiment_id, folder, info)
+            if curves:
+                upload.upload_curves(client, run_id, folder)
+            upload.upload_results(client, run_id, folder)
+            if info.status != "RUNNING":
+                client.set_terminated(run_id, info.status, info.ended)
+            return run_id
+
+        run_id = self.store.within_patience(record)
+        upload.upload_files(client, run_id, folder, (*upload.AT_START, *upload.AT_END))
         return self.store.where(client.get_run(run_id).info.experiment_id, info.tags.get("sweep"))
+
+    def _mirror_summary(self, folder: Path) -> str:
+        summary = Summary.read(folder)
+        info = summary.run_info()
+        # One section of charts below those of the runs, instead of a section a variant.
+        flat = {f"{SUMMARIES}/{k.replace('/', ' ')}": v for k, v in summary.metrics.items()}
+        client, experiment_id = self._reach()
+
+        def record() -> str:
+            run_id = self._describe(client, experiment_id, folder, info)
+            upload.write_final(client, run_id, flat, summary.ended)
+            client.set_terminated(run_id, info.status, info.ended)
+            return run_id
+
+        run_id = self.store.within_patience(record)
+        upload.upload_files(client, run_id, folder, summary.artifacts)
+        return self.store.where(experiment_id, info.tags.get("sweep"))
 
     def _warn(self, consequence: str, reason: object) -> None:
         log.warning("%s: %s (%s)", self.store, consequence, _in_short(reason))
+
+
+def _later(folder: Path) -> str:
+    return f"upload the rest with: python run.py task=sync run={folder}"
 
 
 def _in_short(reason: object) -> str:

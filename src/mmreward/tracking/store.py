@@ -5,12 +5,19 @@ from __future__ import annotations
 import json
 import logging
 import os
-import re
+import threading
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from importlib import import_module
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any, TypeVar, cast
 from urllib.parse import quote
 
-from mmreward.errors import UserError
+import yaml
+
+from mmreward.config import CONF
+from mmreward.tracking.address import check_address, without_password
 from mmreward.tracking.base import RunInfo
 
 if TYPE_CHECKING:
@@ -19,8 +26,15 @@ if TYPE_CHECKING:
 
 log = logging.getLogger(__name__)
 
+T = TypeVar("T")
+
 RUN_ID_FILE = "mlflow_run_id"
-PORT = 5000
+# Folders in a store's root that hold copies of what run folders hold.
+ARTIFACTS, DOWNLOADS = "mlflow-artifacts", "downloads"
+
+# Seconds. Above what one request to a server may take with the limits below, for databases, which
+# have none of their own.
+PATIENCE = 60.0
 
 _ENVIRONMENT = {
     "MLFLOW_DISABLE_TELEMETRY": "true",
@@ -28,6 +42,13 @@ _ENVIRONMENT = {
     # MLflow's own patience is seven retries of 120 seconds, during which a run would stand still.
     "MLFLOW_HTTP_REQUEST_MAX_RETRIES": "1",
     "MLFLOW_HTTP_REQUEST_TIMEOUT": "10",
+}
+
+
+# Said at each start, or what our own warnings say as well.
+_LOGGERS = {
+    "mlflow.store.db.utils": logging.WARNING,
+    "urllib3.connectionpool": logging.ERROR,
 }
 
 
@@ -40,19 +61,18 @@ def set_environment() -> None:
 class Store:
     """root, uri, experiment: as in `MLflowTracking`.
 
-    Raises UserError for a `uri` without a scheme.
+    Raises UserError for a `uri` without a scheme, or of a server with a user in it.
     """
 
     def __init__(self, root: Path, uri: str | None, experiment: str) -> None:
-        if uri is not None and "://" not in uri:
-            raise UserError(
-                f"tracking.uri={uri} is not an address; give null, sqlite:///<file> or "
-                "http://<host>:<port>"
-            )
+        if uri is not None:
+            check_address(uri)
         set_environment()
         self.root = root.resolve()
         self.uri = uri or _sqlite(self.root)
         self.experiment = experiment
+        self._connection: tuple[MlflowClient, str] | None = None
+        self._answered = 0.0  # when, on the monotonic clock
 
     def __str__(self) -> str:
         return f"MLflow at {without_password(self.uri)}"
@@ -67,24 +87,89 @@ class Store:
         path = self.uri.removeprefix("sqlite:///")
         return path == self.uri or Path(path).is_file()
 
-    def connect(self) -> tuple[MlflowClient, str]:
-        """The client and the experiment's id; makes what does not exist yet."""
-        from filelock import FileLock
-        from mlflow import MlflowClient
+    def load(self) -> None:
+        """Imports what `connect` needs, in the thread that calls this: a thread of its own may be
+        in the middle of an import when training forks its workers."""
+        import_module(f"mlflow.store.tracking.{'rest' if self.remote else 'sqlalchemy'}_store")
 
-        logging.getLogger("mlflow.store.db.utils").setLevel(logging.WARNING)
-        logging.getLogger("urllib3.connectionpool").setLevel(logging.ERROR)  # repeats our warnings
+    def connect(self) -> tuple[MlflowClient, str]:
+        """The client and the experiment's id, asked for until there was an answer; makes what does
+        not exist yet."""
+        if self._connection is None:
+            from mlflow import MlflowClient
+
+            for name, level in _LOGGERS.items():
+                logging.getLogger(name).setLevel(level)
+            with self._alone():
+                client = cast(MlflowClient, _Noting(MlflowClient(self.uri), self._note))
+                self._connection = client, self._experiment_id(client)
+        return self._connection
+
+    @contextmanager
+    def _alone(self) -> Iterator[None]:
+        """Jobs of a sweep start together, and MLflow does not create the tables of a database in
+        one step: without a lock most of them fail on a new one. A server does that by itself."""
+        from filelock import FileLock
+
+        if self.remote:
+            yield
+            return
         self.root.mkdir(parents=True, exist_ok=True)
-        # Jobs of a sweep start together, and MLflow neither creates its tables nor an experiment
-        # in one step: without the lock most of them fail on a new store.
-        with FileLock(self.root / "mlflow.lock", timeout=60):
-            client = MlflowClient(self.uri)
-            experiment = client.get_experiment_by_name(self.experiment)
-            if experiment is not None:
-                return client, experiment.experiment_id
+        with FileLock(self.root / "mlflow.lock", timeout=PATIENCE):
+            yield
+
+    def _experiment_id(self, client: MlflowClient) -> str:
+        from mlflow.exceptions import MlflowException
+
+        found = client.get_experiment_by_name(self.experiment)
+        if found is None:
             # MLflow's default for artifacts is the current folder, wherever the store is.
-            place = None if self.remote else (self.root / "mlflow-artifacts").as_uri()
-            return client, client.create_experiment(self.experiment, artifact_location=place)
+            place = None if self.remote else (self.root / ARTIFACTS).as_uri()
+            try:
+                return client.create_experiment(self.experiment, artifact_location=place)
+            except MlflowException as error:
+                if error.error_code != "RESOURCE_ALREADY_EXISTS":  # another job just did
+                    raise
+            found = client.get_experiment_by_name(self.experiment)
+            assert found is not None
+        return str(found.experiment_id)
+
+    # -- patience --------------------------------------------------------------------------
+
+    def _note(self) -> None:
+        self._answered = time.monotonic()
+
+    def join(self, thread: threading.Thread) -> None:
+        """Waits for a thread that talks to the store as long as it gets answers.
+
+        Raises TimeoutError if it has had none for `PATIENCE` seconds; the thread is left behind.
+        """
+        self._note()
+        while thread.is_alive():
+            left = self._answered + PATIENCE - time.monotonic()
+            if left <= 0:
+                raise TimeoutError(f"no answer for {PATIENCE:g} s")
+            thread.join(left)
+
+    def within_patience(self, work: Callable[[], T]) -> T:
+        """What `work` returns or raises; see `join`."""
+        returned: list[T] = []
+        raised: list[BaseException] = []
+
+        def run() -> None:
+            try:
+                returned.append(work())
+            except BaseException as error:
+                raised.append(error)
+
+        thread = threading.Thread(target=run, name="mlflow", daemon=True)
+        thread.start()
+        self.join(thread)
+        if raised:
+            raise raised[0]
+        return returned[0]
+
+    # -- runs ------------------------------------------------------------------------------
 
     def open_run(
         self, client: MlflowClient, experiment_id: str, folder: Path, info: RunInfo
@@ -110,16 +195,6 @@ class Store:
         (folder / RUN_ID_FILE).write_text(run_id + "\n")
         return str(run_id)
 
-    def open_summary(
-        self, client: MlflowClient, experiment_id: str, folder: Path, name: str
-    ) -> str:
-        """The id of the run that sums up what is in the folder, made if there is none."""
-        if (run_id := known_id(folder)) and self.run(client, run_id) is not None:
-            return run_id
-        run_id = str(client.create_run(experiment_id, run_name=name).info.run_id)
-        (folder / RUN_ID_FILE).write_text(run_id + "\n")
-        return run_id
-
     def run(self, client: MlflowClient, run_id: str) -> Run | None:
         """The run, None if the store has none (any more)."""
         from mlflow.exceptions import MlflowException
@@ -134,7 +209,7 @@ class Store:
 
     # -- links -----------------------------------------------------------------------------
 
-    def runs_page(self, experiment_id: str, sweep: str | None = None, port: int = PORT) -> str:
+    def runs_page(self, experiment_id: str, port: int, sweep: str | None = None) -> str:
         """Address of the list of runs beside their charts, of one sweep's runs if it is named.
 
         Without these words in it MLflow 3 opens its pages for traces of language models.
@@ -148,10 +223,11 @@ class Store:
 
     def where(self, experiment_id: str, sweep: str | None = None) -> str:
         """The line that a task ends with."""
-        page = self.runs_page(experiment_id, sweep)
+        page = self.runs_page(experiment_id, _conf("task/ui")["port"], sweep)
         if self.remote:
             return page
-        default = self.uri == _sqlite(Path("outputs").resolve())
+        shown = _conf("tracking/mlflow")
+        default = self.uri == (shown["uri"] or _sqlite(Path(shown["root"]).resolve()))
         store = "" if default else f" MLFLOW_URI={without_password(self.uri)}"
         return f"make ui{store}, then {page}"
 
@@ -166,5 +242,25 @@ def _sqlite(root: Path) -> str:
     return f"sqlite:///{root / 'mlflow.db'}"
 
 
-def without_password(text: str) -> str:
-    return re.sub(r"://[^/@\s]*@", "://", text)
+def _conf(name: str) -> dict[str, Any]:
+    """What `make ui` runs with."""
+    return dict(yaml.safe_load((CONF / f"{name}.yaml").read_text(encoding="utf-8")))
+
+
+class _Noting:
+    """A client that tells of its answers, failures among them."""
+
+    def __init__(self, client: MlflowClient, answered: Callable[[], None]) -> None:
+        self._client = client
+        self._answered = answered
+
+    def __getattr__(self, name: str) -> Any:
+        method = getattr(self._client, name)
+
+        def ask(*args: Any, **kwargs: Any) -> Any:
+            try:
+                return method(*args, **kwargs)
+            finally:
+                self._answered()
+
+        return ask

@@ -6,10 +6,13 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import Iterator, Mapping, Sequence
+from datetime import UTC, datetime
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from mmreward.curve_file import CURVES, SYSTEM, milliseconds, read_rows
+from mmreward.tracking.address import without_password
 from mmreward.tracking.base import RUN_INFO, RunInfo
 
 if TYPE_CHECKING:
@@ -24,6 +27,10 @@ OTHERS_AT_ONCE = 100
 
 RESULTS = "metrics.json"
 AT_START = ("config.yaml", "overrides.yaml", RUN_INFO)
+# Tag: the time of the newest file when all of them had been uploaded.
+NEWEST = "newest_file"
+# Files that may hold the address of a store.
+_WITH_ADDRESS = {".yaml", ".json", ".md", ".html"}
 # What a run leaves behind that is worth keeping apart from its folder. No checkpoints: they are
 # large, and the bundle holds the best weights.
 AT_END = (
@@ -98,11 +105,6 @@ def points(rows: Sequence[Mapping[str, Any]]) -> list[Metric]:
     ]
 
 
-def measured_now(values: Mapping[str, float]) -> list[Metric]:
-    """Final numbers, which no curve belongs to."""
-    return points([{**values, "step": 0, "time": milliseconds()}])
-
-
 def write_tags(client: MlflowClient, run_id: str, tags: Mapping[str, str]) -> None:
     """Sets the tags, whatever they were before."""
     from mlflow.entities import RunTag
@@ -139,18 +141,74 @@ def upload_results(client: MlflowClient, run_id: str, folder: Path) -> None:
     path = folder / RESULTS
     if path.is_file():
         flat = flat_metrics(json.loads(path.read_text(encoding="utf-8")))
-        known = client.get_run(run_id).data.metrics
-        new = {name: v for name, v in flat.items() if known.get(allowed(name)) != v}
-        write(client, run_id, measured_now(new))
+        write_final(client, run_id, flat, milliseconds())
 
 
-def upload_files(client: MlflowClient, run_id: str, paths: Sequence[Path]) -> None:
-    """Files, and folders under their names; a failed run lacks some, and those are left out."""
-    for path in paths:
+def write_final(client: MlflowClient, run_id: str, values: Mapping[str, float], found: int) -> None:
+    """Numbers that no curve belongs to, where the run has others.
+
+    found: when, in milliseconds since 1970; MLflow shows the newest
+    """
+    known = client.get_run(run_id).data.metrics
+    new = {name: v for name, v in values.items() if known.get(allowed(name)) != v}
+    write(client, run_id, points([{**new, "step": 0, "time": found}]))
+
+
+def upload_files(client: MlflowClient, run_id: str, folder: Path, names: Sequence[str]) -> None:
+    """Files, and folders under their names; a failed run lacks some, and those are left out. So
+    are those that the run has in the same size, if they are not newer than what was uploaded."""
+    files = {path.relative_to(folder).as_posix(): path for path in _files(folder, names)}
+    times = {name: _time(path) for name, path in files.items()}
+    before = client.get_run(run_id).data.tags.get(NEWEST, "")
+    stored = _stored(client, run_id) if before else {}
+    new = [
+        name
+        for name, path in files.items()
+        if times[name] > before or stored.get(name) != path.stat().st_size
+    ]
+    for name in new:
+        upload_file(client, run_id, files[name], name.rpartition("/")[0])
+    newest = max(times.values(), default="")
+    if newest > before:
+        write_tags(client, run_id, {NEWEST: newest})
+
+
+def _time(path: Path) -> str:
+    """When the file was changed: to the nanosecond, in an order that strings have."""
+    seconds, rest = divmod(path.stat().st_mtime_ns, 10**9)
+    return f"{datetime.fromtimestamp(seconds, UTC):%Y-%m-%dT%H:%M:%S}.{rest:09}Z"
+
+
+def _files(folder: Path, names: Sequence[str]) -> Iterator[Path]:
+    for path in (folder / name for name in names):
         if path.is_dir():
-            client.log_artifacts(run_id, str(path), path.name)
+            yield from sorted(inside for inside in path.rglob("*") if inside.is_file())
         elif path.exists():
-            client.log_artifact(run_id, str(path))
+            yield path
+
+
+def _stored(client: MlflowClient, run_id: str, inside: str | None = None) -> dict[str, int]:
+    """The run's files and their sizes."""
+    found: dict[str, int] = {}
+    for entry in client.list_artifacts(run_id, inside):
+        if entry.is_dir:
+            found |= _stored(client, run_id, entry.path)
+        else:
+            found[entry.path] = entry.file_size or 0
+    return found
+
+
+def upload_file(client: MlflowClient, run_id: str, path: Path, inside: str = "") -> None:
+    """Uploads a file into the folder `inside`; what holds a store's password goes without it."""
+    if not inside and path.suffix in _WITH_ADDRESS:
+        text = path.read_text(encoding="utf-8")
+        if (shown := without_password(text)) != text:
+            with TemporaryDirectory() as scratch:
+                copy = Path(scratch) / path.name
+                copy.write_text(shown, encoding="utf-8")
+                client.log_artifact(run_id, str(copy))
+            return
+    client.log_artifact(run_id, str(path), inside or None)
 
 
 def flat_metrics(results: Mapping[str, Any]) -> dict[str, float]:
