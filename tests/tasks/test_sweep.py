@@ -52,7 +52,12 @@ def test_finished_runs_are_compared_and_logged_and_the_others_named(tmp_path, ca
     kept = {item.path for item in client.list_artifacts(tracked.info.run_id)}
     assert {"comparison.json", "comparison.md", "comparison.png", "report.html"} <= kept
     assert "figures" in kept
-    assert "compareRunsMode=CHART&searchFilter=tags.sweep" in screen
+    # MLflow's page shows the newest ten runs, unless it is told of a view that shows all.
+    assert "compareRunsMode=CHART&viewStateShareKey=mine" in screen
+    tags = client.get_experiment_by_name("test").tags
+    view = json.loads(tags["mlflow.sharedViewState.mine"])
+    assert view["searchFilter"] == 'tags.sweep = "mine"' and view["runsHiddenMode"] == "SHOW_ALL"
+    assert "metrics.`accuracy/digits`" in view["selectedColumns"]
 
 
 def test_one_finished_job_leaves_nothing_to_compare(tmp_path, capsys):

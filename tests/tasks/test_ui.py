@@ -19,11 +19,13 @@ from typing import Any
 
 import pytest
 from omegaconf import OmegaConf
+from run_folders import end, run_folder
 
 from mmreward.config import ROOT
 from mmreward.errors import UserError
 from mmreward.evaluation.overview import WIDTH as OVERVIEW_WIDTH
 from mmreward.tasks import ui as ui_task
+from mmreward.tracking import MLflowTracking
 
 SCREENSHOTS = ROOT / "outputs" / "screenshots"
 CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser")
@@ -214,6 +216,27 @@ def test_a_run_shows_its_data_tags_report_and_figures(
 
 
 @pytest.mark.slow
+def test_all_runs_of_a_sweep_are_shown_the_first_job_first(tmp_path: Path, page: Any) -> None:
+    """More than the ten that MLflow shows by itself."""
+    tracker = MLflowTracking(root=tmp_path / "outputs", uri=None, experiment="mmreward")
+    names = [f"{model} s{seed}" for model in MODELS for seed in range(3)]
+    for number, name in enumerate(names):
+        folder = run_folder(tmp_path / "sweep" / str(number), name=name, started=1000 + number)
+        end(folder)
+        tracker.sync(folder)
+    tags, metrics = {"sweep": "s1"}, {"digits/base/accuracy": 0.9}
+    line = tracker.summary(tmp_path / "sweep", "comparison s1", metrics, tags, [])
+    assert line is not None
+    shown = Ui(tmp_path)
+    page.goto(line.partition("then ")[2].replace(":5000/", f":{shown.port}/"))
+    first = page.get_by_test_id("experiment-view-compare-runs-card").first
+    page.expect(first.locator("g.point")).to_have_count(len(names))
+    listed = [text for text in page.locator(".ag-row a").all_inner_texts() if text.strip()]
+    assert listed == [*names, "comparison s1"]
+    keep(page, "7-sweep")
+    assert shown.stop() == 0
+
+
 def test_the_page_opens_at_the_list_of_all_runs_and_ends_with_the_command(
     sweep: tuple[Path, str], tmp_path: Path
 ) -> None:

@@ -12,7 +12,7 @@ from run_folders import end, train
 from mmreward.errors import UserError
 from mmreward.tracking import MLflowTracking
 from mmreward.tracking.download import find_runs, is_run_id
-from mmreward.tracking.store import known_id
+from mmreward.tracking.store import known_ids
 
 
 @pytest.fixture
@@ -28,7 +28,7 @@ def run_id(folder: Path, tracker: MLflowTracking) -> str:
     end(folder)
     (folder / "checkpoints").mkdir()
     tracker.finish(folder)
-    found = known_id(folder)
+    (found,) = known_ids(folder)
     assert found is not None
     return found
 
@@ -66,7 +66,7 @@ def test_elsewhere_a_copy_is_downloaded_once(
     assert (copy / "scores.jsonl").is_file()
     # New results of the copy go to the same run.
     assert tracker.finish(copy) is not None
-    assert known_id(copy) == run_id
+    assert known_ids(copy) == [run_id]
 
 
 def test_another_run_in_the_same_folder_is_not_mistaken_for_it(

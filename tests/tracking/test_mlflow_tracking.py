@@ -66,7 +66,9 @@ def test_a_run_holds_what_its_folder_holds(folder: Path) -> None:
         "accuracy/digits": 0.9,
         "accuracy/digits_low": 0.85,
         "accuracy/digits_high": 0.95,
-        "accuracy/digits_blind_image": 0.5,  # the rule `longer` is the same for every run
+        "controls/digits_blind_image": 0.5,  # the rule `longer` is the same for every run
+        "controls/digits_blind_image_low": 0.4,
+        "controls/digits_blind_image_high": 0.6,
         "image_gain/digits": 0.4,
         "image_gain/digits_low": 0.3,
         "image_gain/digits_high": 0.5,
@@ -205,7 +207,24 @@ def test_a_run_id_of_another_store_begins_a_new_run(folder: Path) -> None:
     tracker.start(folder)
     end(folder)
     tracker.finish(folder)
-    assert (folder / "mlflow_run_id").read_text().strip() == only_run(folder)[1].info.run_id
+    assert (folder / "mlflow_run_id").read_text().split()[-1] == only_run(folder)[1].info.run_id
+
+
+def test_a_run_in_two_stores_is_known_to_both(folder: Path) -> None:
+    """Brought to a second store, it is still found by its first id, and mirrored there again."""
+    mine = tracking(folder)
+    mine.start(folder)
+    end(folder)
+    mine.finish(folder)
+    first = only_run(folder)[1].info.run_id
+    other = MLflowTracking(root=folder.parent / "other", uri=None, experiment="trial")
+    for _ in range(2):
+        other.sync(folder)
+        tracking(folder).sync(folder)
+    ids = (folder / "mlflow_run_id").read_text().split()
+    assert ids[0] == first and len(ids) == 2
+    assert mine.find(first, "resume") == other.find(ids[1], "resume") == folder
+    assert tracking(folder).holds(folder) and other.holds(folder)
 
 
 def test_names_that_mlflow_refuses_are_changed(folder: Path) -> None:

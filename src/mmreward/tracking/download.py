@@ -15,7 +15,7 @@ from mmreward.config import build
 from mmreward.errors import UserError
 from mmreward.tracking.address import without_password
 from mmreward.tracking.base import Tracking
-from mmreward.tracking.store import DOWNLOADS, RUN_ID_FILE, Store, known_id
+from mmreward.tracking.store import DOWNLOADS, RUN_ID_FILE, Store, known_ids
 
 if TYPE_CHECKING:
     from mlflow import MlflowClient
@@ -62,7 +62,7 @@ def download(store: Store, run_id: str, key: str) -> Path:
         )
     tags = run.data.tags
     folder = Path(tags.get("folder", ""))
-    if known_id(folder) == run_id:
+    if run_id in known_ids(folder):
         return folder.relative_to(Path.cwd()) if folder.is_relative_to(Path.cwd()) else folder
     if key == "resume":
         raise UserError(

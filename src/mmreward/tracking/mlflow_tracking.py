@@ -19,7 +19,8 @@ from mmreward.tracking import upload
 from mmreward.tracking.address import without_password
 from mmreward.tracking.base import RunInfo
 from mmreward.tracking.download import download
-from mmreward.tracking.store import Store, known_id, set_environment
+from mmreward.tracking.links import runs_page, where, where_compared
+from mmreward.tracking.store import Store, known_ids, set_environment
 from mmreward.tracking.summary import SUMMARY, Summary
 
 if TYPE_CHECKING:
@@ -101,12 +102,11 @@ class MLflowTracking:
             self._system = self._follower = None
 
     def holds(self, folder: Path) -> bool:
-        run_id = known_id(folder)
-        if run_id is None or not self.store.exists():
+        if not known_ids(folder) or not self.store.exists():
             return False
         try:
             client, _ = self._reach()
-            return self.store.within_patience(lambda: self.store.run(client, run_id)) is not None
+            return self.store.within_patience(lambda: self.store.run_of(client, folder)) is not None
         except Exception as error:
             self._away = error
             return True
@@ -148,7 +148,7 @@ class MLflowTracking:
         Raises UserError if the store cannot be reached.
         """
         try:
-            return self.store.runs_page(self._reach()[1], port)
+            return runs_page(self.store, self._reach()[1], port)
         except Exception as error:
             raise UserError(f"{self.store} cannot be reached ({_in_short(error)})") from error
 
@@ -196,7 +196,8 @@ class MLflowTracking:
 
         run_id = self.store.within_patience(record)
         upload.upload_files(client, run_id, folder, (*upload.AT_START, *upload.AT_END))
-        return self.store.where(client.get_run(run_id).info.experiment_id, info.tags.get("sweep"))
+        experiment_id = client.get_run(run_id).info.experiment_id
+        return where(self.store, experiment_id, info.tags.get("sweep"))
 
     def _mirror_summary(self, folder: Path) -> str:
         summary = Summary.read(folder)
@@ -213,7 +214,8 @@ class MLflowTracking:
 
         run_id = self.store.within_patience(record)
         upload.upload_files(client, run_id, folder, summary.artifacts)
-        return self.store.where(experiment_id, info.tags.get("sweep"))
+        sweep = info.tags.get("sweep")
+        return where_compared(self.store, client, experiment_id, sweep, summary.sets)
 
     def _warn(self, consequence: str, reason: object) -> None:
         log.warning("%s: %s (%s)", self.store, consequence, _in_short(reason))

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import logging
 import os
 import threading
@@ -12,11 +11,8 @@ from contextlib import contextmanager
 from importlib import import_module
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar, cast
-from urllib.parse import quote
 
-import yaml
-
-from mmreward.config import CONF
+from mmreward.files import replace_file
 from mmreward.tracking.address import check_address, without_password
 from mmreward.tracking.base import RunInfo
 
@@ -69,7 +65,7 @@ class Store:
             check_address(uri)
         set_environment()
         self.root = root.resolve()
-        self.uri = uri or _sqlite(self.root)
+        self.uri = uri or sqlite_uri(self.root)
         self.experiment = experiment
         self._connection: tuple[MlflowClient, str] | None = None
         self._answered = 0.0  # when, on the monotonic clock
@@ -181,19 +177,24 @@ class Store:
         an earlier try, of which the folder has kept nothing; it goes to MLflow's trash, so that
         no run of a process that was killed stays RUNNING in the list.
         """
-        if (run_id := known_id(folder)) and (known := self.run(client, run_id)):
+        if known := self.run_of(client, folder):
             if known.info.start_time == info.started:
-                return run_id
-            client.delete_run(run_id)
+                return str(known.info.run_id)
+            client.delete_run(known.info.run_id)
         path = str(folder.resolve())
         same = client.search_runs([experiment_id], f"attributes.start_time = {info.started}")
         found = [run for run in same if run.data.tags.get("folder") == path]
         if not found:
             tags = {"folder": path}
             found = [client.create_run(experiment_id, info.started, tags, info.name)]
-        run_id = found[0].info.run_id
-        (folder / RUN_ID_FILE).write_text(run_id + "\n")
-        return str(run_id)
+        run_id = str(found[0].info.run_id)
+        replace_file(folder / RUN_ID_FILE, "\n".join([*known_ids(folder), run_id, ""]))
+        return run_id
+
+    def run_of(self, client: MlflowClient, folder: Path) -> Run | None:
+        """The run of this store that the folder belongs to, None if there is none."""
+        found = (self.run(client, run_id) for run_id in reversed(known_ids(folder)))
+        return next((run for run in found if run is not None), None)
 
     def run(self, client: MlflowClient, run_id: str) -> Run | None:
         """The run, None if the store has none (any more)."""
@@ -207,44 +208,16 @@ class Store:
             raise
         return run if run.info.lifecycle_stage == "active" else None
 
-    # -- links -----------------------------------------------------------------------------
 
-    def runs_page(self, experiment_id: str, port: int, sweep: str | None = None) -> str:
-        """Address of the list of runs beside their charts, of one sweep's runs if it is named.
-
-        Without these words in it MLflow 3 opens its pages for traces of language models.
-        """
-        page = f"#/experiments/{experiment_id}/runs"
-        page += "?workflowType=machine_learning&compareRunsMode=CHART"
-        if sweep:
-            page += "&searchFilter=" + quote(f"tags.sweep = {json.dumps(sweep)}", safe="")
-        base = without_password(self.uri).rstrip("/") if self.remote else f"http://127.0.0.1:{port}"
-        return f"{base}/{page}"
-
-    def where(self, experiment_id: str, sweep: str | None = None) -> str:
-        """The line that a task ends with."""
-        page = self.runs_page(experiment_id, _conf("task/ui")["port"], sweep)
-        if self.remote:
-            return page
-        shown = _conf("tracking/mlflow")
-        default = self.uri == (shown["uri"] or _sqlite(Path(shown["root"]).resolve()))
-        store = "" if default else f" MLFLOW_URI={without_password(self.uri)}"
-        return f"make ui{store}, then {page}"
-
-
-def known_id(folder: Path) -> str | None:
-    """The MLflow run that a run folder belongs to."""
+def known_ids(folder: Path) -> list[str]:
+    """The MLflow runs that a folder belongs to, one of each store it was brought to."""
     path = folder / RUN_ID_FILE
-    return path.read_text().strip() if path.is_file() else None
+    return path.read_text().split() if path.is_file() else []
 
 
-def _sqlite(root: Path) -> str:
+def sqlite_uri(root: Path) -> str:
+    """The store that a folder holds where no other is named."""
     return f"sqlite:///{root / 'mlflow.db'}"
-
-
-def _conf(name: str) -> dict[str, Any]:
-    """What `make ui` runs with."""
-    return dict(yaml.safe_load((CONF / f"{name}.yaml").read_text(encoding="utf-8")))
 
 
 class _Noting:

@@ -67,6 +67,11 @@ class Summary:
         except (OSError, ValueError, TypeError) as error:
             raise UserError(f"{folder / SUMMARY} cannot be read ({error})") from None
 
+    @property
+    def sets(self) -> list[str]:
+        """What the numbers are about: the first part of every metric's name."""
+        return list(dict.fromkeys(name.split("/")[0] for name in self.metrics))
+
     def run_info(self) -> RunInfo:
         """The same as a run that is over."""
         return RunInfo(

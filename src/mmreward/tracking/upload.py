@@ -224,7 +224,8 @@ def flat_metrics(results: Mapping[str, Any]) -> dict[str, float]:
         flat.update(_with_ends(f"accuracy/{name}", values["accuracy"], values["accuracy_ci95"]))
         for control, row in values["controls"].items():
             if control not in RULES:
-                flat[f"accuracy/{name}_{control}"] = row["accuracy"]
+                key = f"controls/{name}_{control}"
+                flat.update(_with_ends(key, row["accuracy"], row["accuracy_ci95"]))
         if gain := values.get("image_gain"):
             flat.update(_with_ends(f"image_gain/{name}", gain["difference"], gain["ci95"]))
         for key, number in values.get("official", {}).items():
