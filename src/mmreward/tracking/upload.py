@@ -28,7 +28,7 @@ OTHERS_AT_ONCE = 100
 RESULTS = "metrics.json"
 AT_START = ("config.yaml", "overrides.yaml", RUN_INFO)
 # Tag: the time of the newest file when all of them had been uploaded.
-NEWEST = "newest_file"
+NEWEST = "mlflow.newestFile"  # MLflow shows no tags that begin like this
 # Files that may hold the address of a store.
 _WITH_ADDRESS = {".yaml", ".json", ".md", ".html"}
 # What a run leaves behind that is worth keeping apart from its folder. No checkpoints: they are
