@@ -29,9 +29,19 @@ def test_the_runs_are_the_finished_jobs_in_their_order_and_the_others_are_named(
 def test_a_damaged_run_costs_itself_and_not_the_comparison(tmp_path):
     folder = sweep(tmp_path / "mine", "done", "done", "done", "done")
     (folder / "1" / "metrics.json").write_text('{"bench')
-    runs, left_out = runs_of_sweep(folder)
-    assert runs == [folder / "0", folder / "2", folder / "3"]
-    assert f"{folder / '1' / 'metrics.json'} cannot be read" in left_out[0]
+    scores = folder / "2" / "scores.jsonl"
+    scores.write_text("".join(scores.read_text().splitlines(keepends=True)[:10]))
+    folders, left_out = expand([folder])
+    with pytest.raises(UserError, match="metrics.json cannot be read; task=evaluate"):
+        read_runs(folders)
+    runs = read_runs(folders, left_out=left_out)
+    assert [run.name for run in runs] == ["base s0", "enhanced s1"]
+    unread, lacking = left_out
+    assert f"{folder / '1' / 'metrics.json'} cannot be read" in unread
+    assert f"{scores} lacks" in lacking
+    (folder / "0" / "scores.jsonl").write_text("{")
+    with pytest.raises(UserError, match="1 of the runs can be read"):
+        read_runs(folders, left_out=[])
 
 
 def test_another_reference_than_the_first_on_the_line_is_named(tmp_path):

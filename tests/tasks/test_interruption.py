@@ -8,10 +8,11 @@ import signal
 import subprocess
 import sys
 import threading
+from contextlib import suppress
 from pathlib import Path
 
 import pytest
-from launched import until
+from launched import members, until
 
 from mmreward.config import ROOT
 from mmreward.tasks.interruption import ENDING, interruptible
@@ -92,6 +93,30 @@ def test_a_run_that_is_ended_says_so_and_goes_on(
     subprocess.run(again, cwd=tmp_path, env=environment, check=True, capture_output=True)
     assert json.loads((tmp_path / "run/run.json").read_text())["status"] == "FINISHED"
     assert json.loads((tmp_path / "run/metrics.json").read_text())["training"]["steps"] == steps
+
+
+@pytest.mark.slow
+def test_a_run_of_two_ranks_ends_as_well(tmp_path: Path) -> None:
+    ranks = (
+        "trainer=ddp", "trainer.accelerator=cpu", "trainer.devices=2",
+        "trainer.precision=32-true", "trainer.max_steps=20000",
+    )  # fmt: skip
+    process = subprocess.Popen(
+        [sys.executable, str(ROOT / "run.py"), *TINY, *ranks],
+        cwd=tmp_path,
+        env=os.environ | {"OMP_NUM_THREADS": "1"},
+        start_new_session=True,
+    )
+    last = tmp_path / "run/checkpoints/last.ckpt"
+    try:
+        until(last.is_file, 200)
+        process.send_signal(signal.SIGTERM)
+        assert process.wait(timeout=90) == 128 + signal.SIGTERM
+        assert until(lambda: not members(process.pid), 30), "the other rank ends with it"
+        assert json.loads((tmp_path / "run/run.json").read_text())["status"] == "KILLED"
+    finally:
+        with suppress(ProcessLookupError):
+            os.killpg(process.pid, signal.SIGKILL)
 
 
 def torch_steps(checkpoint: Path) -> int:

@@ -260,6 +260,10 @@ def test_a_summary_is_a_finished_run_of_its_own(folder: Path) -> None:
     copy = client.download_artifacts(run.info.run_id, "comparison.md")
     assert Path(copy).read_text() == "# Another\n"
 
+    # A comparison of other variants does not show the old ones as well.
+    tracking(folder).summary(folder, "comparison", {"fusion/accuracy": 0.6}, {}, paths)
+    assert only_run(folder)[1].data.metrics == {"variants/fusion accuracy": 0.6}
+
 
 def test_a_summary_never_raises_for_its_store(
     folder: Path, caplog: pytest.LogCaptureFixture

@@ -82,8 +82,8 @@ def runs_of_sweep(folder: Path) -> tuple[list[Path], list[str]]:
         run = _moved(folder, Path(job["folder"]))
         if job["status"] not in DONE:
             why = f"{job['reason'] or job['status']}; see {job['log']}"
-        elif damage := _damage(run):
-            why = f"{damage}; without its folder, the same sweep runs it again"
+        elif not (run / SCORES).is_file():
+            why = f"there is no {SCORES} in {run}; without its folder, the same sweep runs it again"
         else:
             runs.append(run)
             compared.append(_but_seed_override(job))
@@ -94,17 +94,6 @@ def runs_of_sweep(folder: Path) -> tuple[list[Path], list[str]]:
         left_out.append("every run of the first variant, so that the next one is the reference")
     # A sweeper may have asked for the same job twice.
     return list(dict.fromkeys(runs)), left_out
-
-
-def _damage(run: Path) -> str:
-    """What somebody has done to the folder of a finished run; "" for nothing."""
-    if not (run / SCORES).is_file():
-        return f"there is no {SCORES} in {run}"
-    try:
-        _training(run)
-    except (ValueError, AttributeError):
-        return f"{run / METRICS} cannot be read"
-    return ""
 
 
 def _but_seed_override(job: Row) -> list[str]:
@@ -122,8 +111,14 @@ def expand(runs: Sequence[str | Path]) -> tuple[list[Path], list[str]]:
     return folders, left_out
 
 
-def read_runs(runs: Sequence[str | Path], tables: Sequence[str | Path] = ()) -> list[Run]:
+def read_runs(
+    runs: Sequence[str | Path],
+    tables: Sequence[str | Path] = (),
+    left_out: list[str] | None = None,
+) -> list[Run]:
     """The runs (folders with config.yaml) and the bare score tables.
+
+    left_out: gets a sentence for each that cannot be read; without it such a one is an error
 
     Raises UserError for fewer than two, the same folder twice, and whatever `read_table` and
     `pair_tables` refuse.
@@ -139,13 +134,25 @@ def read_runs(runs: Sequence[str | Path], tables: Sequence[str | Path] = ()) -> 
     ((twice, count),) = Counter(folder.resolve() for folder in folders).most_common(1)
     if count > 1:
         raise UserError(f"{twice} is named twice; a run cannot be compared with itself")
+    content = {}
+    for folder in folders:
+        try:
+            content[folder] = pair_tables(read_table(folder)), _training(folder)
+        except UserError as error:
+            if left_out is None:
+                raise
+            left_out.append(str(error))
+    folders = list(content)
+    configs = {folder: config for folder, config in configs.items() if folder in content}
+    if len(folders) < 2:
+        raise UserError(f"{len(folders)} of the runs can be read: {'; '.join(left_out or ())}")
     names, variants = _names(folders, configs), _variants(configs)
     return [
         Run(
             name=name,
             folder=folder,
-            sets=pair_tables(read_table(folder)),
-            training=_training(folder),
+            sets=content[folder][0],
+            training=content[folder][1],
             variant=variants.get(folder),
             seed=configs[folder].get("seed") if folder in configs else None,
         )
@@ -173,7 +180,12 @@ def _training(folder: Path) -> dict[str, Any]:
     path = folder / METRICS
     if not path.is_file():
         return {}
-    training: dict[str, Any] = json.loads(path.read_text(encoding="utf-8")).get("training", {})
+    try:
+        training: dict[str, Any] = json.loads(path.read_text(encoding="utf-8")).get("training", {})
+    except (ValueError, AttributeError):
+        raise UserError(
+            f"{path} cannot be read; task=evaluate run={folder} writes it anew"
+        ) from None
     return training
 
 

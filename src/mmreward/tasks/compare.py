@@ -17,7 +17,7 @@ from mmreward.config import build
 from mmreward.evaluation.comparison import common_sets
 from mmreward.evaluation.comparison import compare as compare_runs
 from mmreward.evaluation.comparison_report import COMPARISON, comparison_tables, write_comparison
-from mmreward.evaluation.runs import Run, expand, read_runs
+from mmreward.evaluation.runs import Run, expand, is_sweep, read_runs
 from mmreward.evaluation.variants_report import summary_metrics, variants_tables, write_variants
 from mmreward.evaluation.variants_wording import left_out
 from mmreward.tasks.sync import tracking_of
@@ -31,7 +31,8 @@ def compare(cfg: DictConfig) -> None:
     """Compares `runs` and `tables`, the first one being the reference, and writes the report. One
     sweep alone is compared by its variants, as at its end."""
     folders, jobs_left_out = expand(cfg.runs)
-    runs = read_runs(folders, cfg.tables)
+    with_sweep = any(is_sweep(Path(run)) for run in cfg.runs)
+    runs = read_runs(folders, cfg.tables, jobs_left_out if with_sweep else None)
     one_sweep = len(cfg.runs) == 1 and not cfg.tables
     folder = Path(HydraConfig.get().runtime.output_dir)
     console = screen()

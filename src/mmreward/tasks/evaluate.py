@@ -15,7 +15,7 @@ from omegaconf import DictConfig, OmegaConf
 from rich.console import Console
 
 from mmreward.bundle import load_bundle
-from mmreward.config import build, load_run_config
+from mmreward.config import load_run_config
 from mmreward.curves import read_curves
 from mmreward.data.bad_records import BadRecord, write_bad_records
 from mmreward.data.prefix import Collate
@@ -34,6 +34,7 @@ from mmreward.records import Record
 from mmreward.tasks.assemble import data_source, fresh_model, quiet
 from mmreward.tasks.benchmarks import sets_to_score, told
 from mmreward.tasks.progress import Scoring
+from mmreward.tasks.sync import tracking_of
 
 
 def evaluate(cfg: DictConfig) -> float:
@@ -52,7 +53,7 @@ def evaluate(cfg: DictConfig) -> float:
     metrics = evaluate_model(folder, run, model, collate, sets, cfg.evaluation, console)
     print_summary(console, metrics)
     console.print(f"run folder: {folder}", soft_wrap=True)
-    if link := build(cfg.tracking, "tracking").finish(folder):
+    if link := tracking_of(cfg, folder).finish(folder):
         console.print(link, soft_wrap=True)
     return metrics["benchmarks"][sets[0].name]["accuracy"]
 

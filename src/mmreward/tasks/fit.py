@@ -24,6 +24,7 @@ from mmreward.losses.base import Loss
 from mmreward.model.backbone import count_parameters
 from mmreward.model.reward import RewardModel
 from mmreward.tasks.assemble import optimizer_and_scheduler
+from mmreward.tasks.interruption import OwnSignal
 from mmreward.tasks.run_folder import LAST
 from mmreward.throughput import Throughput
 
@@ -85,6 +86,7 @@ def make_trainer(cfg: DictConfig, folder: Path) -> tuple[pl.Trainer, Throughput]
     throughput = Throughput()
     callbacks: list[pl.Callback] = [
         throughput,
+        OwnSignal(),
         Curves(folder),
         *(
             build(node, f"checkpoint.{name}", dirpath=folder / "checkpoints")

@@ -8,7 +8,24 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
 
+import lightning.pytorch as pl
+
 ENDING = (signal.SIGINT, signal.SIGTERM)
+
+
+class OwnSignal(pl.Callback):
+    """Gives SIGTERM back to who had it when this was made.
+
+    Lightning's own handler tells the other ranks by a collective call, whatever collective call the
+    signal has interrupted; where these meet, all ranks wait for ever.
+    """
+
+    def __init__(self) -> None:
+        self._handler = signal.getsignal(signal.SIGTERM)
+
+    def on_fit_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+        if threading.current_thread() is threading.main_thread():
+            signal.signal(signal.SIGTERM, self._handler)
 
 
 @contextmanager

@@ -60,9 +60,11 @@ def new_run(cfg: DictConfig, overrides: list[str]) -> tuple[Path, DictConfig]:
         try:
             (folder / "config.yaml").touch(exist_ok=of_sweep)
         except FileExistsError:
+            way = f"continue it with resume={folder}"
+            if not (folder / LAST).is_file():
+                way = "it left no checkpoint to continue from; delete the folder"
             raise UserError(
-                f"{folder} already holds a run; continue it with resume={folder} or choose "
-                "another hydra.run.dir"
+                f"{folder} already holds a run; {way} or choose another hydra.run.dir"
             ) from None
         for name in (CURVES, SYSTEM):  # of a try that left no checkpoint
             (folder / name).unlink(missing_ok=True)

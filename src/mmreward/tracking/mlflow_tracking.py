@@ -208,6 +208,10 @@ class MLflowTracking:
 
         def record() -> str:
             run_id = self._describe(client, experiment_id, folder, info)
+            if set(client.get_run(run_id).data.metrics) - {upload.allowed(name) for name in flat}:
+                # Of a comparison of other variants; MLflow deletes no metric, but a run.
+                client.delete_run(run_id)
+                run_id = self._describe(client, experiment_id, folder, info)
             upload.write_final(client, run_id, flat, summary.ended)
             client.set_terminated(run_id, info.status, info.ended)
             return run_id
