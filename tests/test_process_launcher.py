@@ -174,9 +174,12 @@ def test_ctrl_c_between_two_jobs_that_end_together(folder: Path) -> None:
 
 
 FAILS = """
+import os, time
 from hydra_plugins.mmreward_process import _launch
 
 def ended(self, job):
+    while not os.path.exists("sweep/1/seen.json"):  # the other job is at work
+        time.sleep(0.05)
     raise OSError("the disk is full")
 
 _launch.Report.ended = ended
