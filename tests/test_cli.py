@@ -46,14 +46,15 @@ def cpu_seconds(command: list[str], folder: Path) -> float:
 def test_questions_are_answered_at_once_and_without_torch(
     tmp_path: Path, question: list[str]
 ) -> None:
-    # Processor seconds, the least of three, and on a slow or busy machine as many times the mere
-    # import of Hydra as a second is on a quiet one: what else runs is not the program's doing.
+    # Processor seconds, the least of three: under one on a quiet machine (--help takes six times
+    # the mere import of Hydra, nearly all of it Hydra's own), and on a slow or busy one under ten
+    # times that import: what else runs is not the program's doing.
     times, imports = [], []
     for _ in range(3):
         imports.append(cpu_seconds([sys.executable, "-c", "import hydra"], tmp_path))
         command = [sys.executable, str(ROOT / "run.py"), *question]
         times.append(cpu_seconds(command, tmp_path))
-    assert min(times) < max(1.0, 6 * min(imports)), (times, imports)
+    assert min(times) < max(1.0, 10 * min(imports)), (times, imports)
     assert "bradleyterry" in run(tmp_path, *question).stdout.lower()
     probe = (
         "import sys, runpy; sys.argv = ['run.py', '--cfg', 'job']\n"

@@ -49,7 +49,7 @@ def test_training_does_not_wait_for_a_slow_store(tmp_path: Path) -> None:
     thread = follower(store, tmp_path, reasons)
     began = time.monotonic()
     train(tmp_path, *range(2500))
-    assert time.monotonic() - began < 2  # sent one by one these would have taken 750 seconds
+    assert time.monotonic() - began < 20  # sent one by one these would have taken 750 seconds
     thread.stop()
     assert store.steps == list(range(2500))
     assert thread.sent_all and not reasons

@@ -97,7 +97,7 @@ def test_a_run_whose_server_dies_in_the_middle_goes_on_and_is_repaired(
     server.kill()
     began = time.monotonic()
     train(folder, *range(20, 40))
-    assert time.monotonic() - began < 2
+    assert time.monotonic() - began < 5
     end(folder)
     assert tracker.finish(folder) is None
     assert "task=sync" in caplog.text
