@@ -37,4 +37,4 @@ check: setup  ## lint, formatting, types and layers
 
 ui: setup  ## show the runs in the browser (PORT=…, MLFLOW_URI=… for another port or store)
 	$(BIN)/python run.py task=ui $(if $(PORT),port=$(PORT)) \
-	$(if $(MLFLOW_URI),tracking.uri=$(MLFLOW_URI))
+	$(if $(MLFLOW_URI),'tracking.uri=$(MLFLOW_URI)')

@@ -7,6 +7,7 @@ python run.py -m model=base,enhanced seed=0,1   a sweep: every combination, then
 """
 
 import os
+import signal
 import sys
 
 import hydra
@@ -57,3 +58,10 @@ if __name__ == "__main__":
         if TRACEBACK_ASKED:
             raise
         sys.exit(f"error: {one_sentence(error)}")
+    except OSError as error:
+        # Mostly a folder of the line's, which Hydra makes before any code of ours is asked.
+        if TRACEBACK_ASKED or error.filename is None:
+            raise
+        sys.exit(f"error: {error.strerror}: {error.filename} (HYDRA_FULL_ERROR=1 shows where)")
+    except KeyboardInterrupt:  # before the task could look after it, such as while torch is imported
+        sys.exit(128 + signal.SIGINT)

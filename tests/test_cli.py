@@ -11,9 +11,11 @@ import sys
 from pathlib import Path
 
 import pytest
+from omegaconf import OmegaConf
 from run_folders import run_folder
 
 from mmreward.config import ROOT
+from mmreward.tracking import MLflowTracking
 
 TINY = (
     "model.backbone.hidden_size=32",
@@ -75,6 +77,7 @@ def test_questions_are_answered_at_once_and_without_torch(
         (["task=evaluate", "run=/nowhere"], "run=/nowhere does not exist"),
         (["task=evaluate", "run=."], "no config.yaml"),
         (["task=evaluate", "run=.", "model=base"], "model is neither"),
+        (["-m", "seed=0", "hydra.sweep.dir=/dev/null/x"], "/dev/null/x"),
     ],
 )
 def test_mistakes_end_in_one_sentence(tmp_path: Path, arguments: list[str], said: str) -> None:
@@ -83,6 +86,12 @@ def test_mistakes_end_in_one_sentence(tmp_path: Path, arguments: list[str], said
     lines = result.stderr.strip().splitlines()
     assert len(lines) == 1 and lines[0].startswith("error: ") and said in lines[0], result.stderr
     assert list(tmp_path.glob("outputs/*/*/*/config.yaml")) == []
+
+
+def test_ctrl_c_while_torch_is_imported_prints_nothing(tmp_path: Path) -> None:
+    (tmp_path / "torch.py").write_text("import os, signal\nos.kill(os.getpid(), signal.SIGINT)\n")
+    result = run(tmp_path, PYTHONPATH=str(tmp_path))
+    assert (result.returncode, result.stdout, result.stderr) == (130, "", "")
 
 
 def test_the_traceback_comes_when_asked_for(tmp_path: Path) -> None:
@@ -149,8 +158,10 @@ def test_the_run_is_in_mlflow_with_its_curves(finished: tuple[Path, str]) -> Non
 
 
 def test_the_last_line_opens_the_charts_of_all_runs(finished: tuple[Path, str]) -> None:
-    last = finished[1].splitlines()[-1]
-    assert last.startswith("make ui, then http://127.0.0.1:5000/#/experiments/")
+    folder, screen = finished
+    last = screen.splitlines()[-1]
+    elsewhere = f"make -C {ROOT} ui MLFLOW_URI=sqlite:///{folder}/outputs/mlflow.db"
+    assert last.startswith(f"{elsewhere}, then http://127.0.0.1:5000/#/experiments/")
     assert last.endswith("/runs?workflowType=machine_learning&compareRunsMode=CHART")
 
 
@@ -165,10 +176,37 @@ def test_evaluate_finds_a_run_by_its_mlflow_id_and_repeats_nothing(
     assert result.returncode == 0, result.stderr
     assert "image greyed out" in result.stdout
     assert f"run folder: {path.relative_to(folder)}" in result.stdout
-    assert result.stdout.splitlines()[-1].startswith("make ui")
+    assert result.stdout.splitlines()[-1].startswith("make ")
     assert (path / "scores.jsonl").read_bytes() == before
     folders = {item.name for item in (folder / "outputs").iterdir() if item.is_dir()}
     assert folders == {"train", "mlflow-artifacts"}, "an evaluation makes no folder of its own"
+
+
+def test_an_evaluation_goes_to_the_store_its_run_was_tracked_in(
+    finished: tuple[Path, str],
+) -> None:
+    import mlflow
+
+    folder, _ = finished
+    copy = folder / "copy"
+    shutil.copytree(only_run(folder), copy)
+    for absent in ("mlflow_run_id", "metrics.json"):
+        (copy / absent).unlink()
+    config = OmegaConf.load(copy / "config.yaml")
+    config.tracking.uri = uri = f"sqlite:///{folder}/own.db"
+    OmegaConf.save(config, copy / "config.yaml")
+    MLflowTracking(folder / "outputs", uri, "mmreward").sync(copy)
+    client = mlflow.MlflowClient(uri)
+    experiment = client.get_experiment_by_name("mmreward").experiment_id
+    (tracked,) = client.search_runs([experiment])
+    assert "accuracy/digits" not in tracked.data.metrics
+    result = run(folder, "task=evaluate", "run=copy")
+    assert result.returncode == 0, result.stderr
+    assert f" ui MLFLOW_URI={uri}, then http" in result.stdout
+    (tracked,) = client.search_runs([experiment])
+    metrics = json.loads((copy / "metrics.json").read_text())
+    accuracy = metrics["benchmarks"]["digits"]["accuracy"]
+    assert tracked.data.metrics["accuracy/digits"] == pytest.approx(accuracy)
 
 
 def test_a_comparison_of_tracked_runs_is_tracked(finished: tuple[Path, str]) -> None:
@@ -218,7 +256,7 @@ def test_two_ranks_train_one_run(tmp_path: Path) -> None:
     metrics = json.loads((only_run(tmp_path) / "metrics.json").read_text())
     assert metrics["training"]["steps"] == 4
     assert result.stdout.count("run folder:") == 1
-    assert result.stdout.count("make ui") == 1
+    assert result.stdout.count("ui MLFLOW_URI=") == 1
     assert "MLflow at" not in result.stdout + result.stderr
 
 

@@ -74,7 +74,7 @@ def sweep(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, str]:
         )
         assert done.returncode == 0, done.stderr
         screens.append(done.stdout)
-    line = [line for line in screens[0].splitlines() if line.startswith("make ui")][-1]
+    line = [line for line in screens[0].splitlines() if line.startswith("make ")][-1]
     return folder, line.partition("then ")[2]
 
 

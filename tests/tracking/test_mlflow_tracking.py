@@ -22,7 +22,7 @@ from run_folders import end, run_folder, train
 
 from mmreward.config import ROOT
 from mmreward.errors import UserError
-from mmreward.tracking import MLflowTracking, NoTracking, RunInfo, store
+from mmreward.tracking import MLflowTracking, NoTracking, RunInfo, links, store
 
 
 def tracking(folder: Path, uri: str | None = None) -> MLflowTracking:
@@ -39,7 +39,8 @@ def only_run(folder: Path) -> tuple[MlflowClient, Any]:
     return client, run
 
 
-def test_a_run_holds_what_its_folder_holds(folder: Path) -> None:
+def test_a_run_holds_what_its_folder_holds(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(ROOT)
     tracker = tracking(folder)
     tracker.start(folder)
     train(folder, *range(5))
@@ -247,7 +248,7 @@ def test_a_summary_is_a_finished_run_of_its_own(folder: Path) -> None:
     assert run.data.metrics == {"variants/base accuracy": 0.9}
     assert run.data.tags["sweep"] == "s1"
     assert [f.path for f in client.list_artifacts(run.info.run_id)] == ["comparison.md"]
-    assert line is not None and "make ui" in line and "s1" in line
+    assert line is not None and " ui MLFLOW_URI=" in line and "s1" in line
     assert NoTracking().summary(folder.parent, "comparison", {}, {}, paths) is None
     assert (folder.parent / "summary.json").is_file()  # for a store that is named later
 
@@ -464,6 +465,7 @@ def test_the_default_store_is_opened_by_make_ui(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(links, "ROOT", tmp_path)  # runs are begun in the repository
     folder = run_folder(tmp_path / "outputs" / "first", tags={})
     node = OmegaConf.load(ROOT / "conf" / "tracking" / "mlflow.yaml")
     assert node.pop("_target_") == "mmreward.tracking.MLflowTracking"

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import logging
+import shlex
 from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -11,7 +12,7 @@ from urllib.parse import quote
 
 import yaml
 
-from mmreward.config import CONF
+from mmreward.config import CONF, ROOT
 from mmreward.tracking.address import without_password
 from mmreward.tracking.store import Store, sqlite_uri
 from mmreward.tracking.upload import allowed
@@ -86,10 +87,21 @@ def _page(store: Store, experiment_id: str, port: int, what: str) -> str:
 def _line(store: Store, page: str) -> str:
     if store.remote:
         return page
+    return f"{_make_ui(without_password(store.uri))}, then {page}"
+
+
+def _make_ui(uri: str) -> str:
+    """The command that shows this store, to be typed in the current directory."""
     shown = _conf("tracking/mlflow")
-    default = store.uri == (shown["uri"] or sqlite_uri(Path(shown["root"]).resolve()))
-    named = "" if default else f" MLFLOW_URI={without_password(store.uri)}"
-    return f"make ui{named}, then {page}"
+    # `make` runs in the repository, whose store it shows if it is told of no other.
+    default = uri == (shown["uri"] or sqlite_uri(ROOT / shown["root"]))
+    command = ["make"]
+    if Path.cwd() != ROOT:
+        command += ["-C", str(ROOT)]
+    command.append("ui")
+    if not default:
+        command.append(f"MLFLOW_URI={uri}")
+    return shlex.join(command)
 
 
 def _conf(name: str) -> dict[str, Any]:
