@@ -197,6 +197,36 @@ def test_coverage_of_the_difference(groups, share, difference, monkeypatch):
     assert 0.93 <= coverage(groups, share, difference) <= 0.97
 
 
+@pytest.mark.parametrize(
+    ("groups", "net", "both"), [(20, 0.1, 0.3), (100, 0.02, 0.1), (300, 0.01, 0.05)]
+)
+def test_coverage_where_differences_cancel_within_groups(groups, net, both):
+    """Groups of two pairs: `net` of them have one difference, `both` have one each way."""
+    rng, covered = np.random.default_rng(6), 0
+    for _ in range(500):
+        kind, sign = rng.random(groups), np.where(rng.random(groups) < 0.75, 1.0, -1.0)
+        d = np.zeros((groups, 2))
+        d[:, 0] = np.where(kind < net + both, sign, 0)
+        d[:, 1] = np.where((kind >= net) & (kind < net + both), -sign, 0)
+        low, high = difference_interval(d.ravel(), np.arange(2 * groups) // 2)
+        covered += low <= net / 4 <= high
+    assert covered >= 0.93 * 500
+
+
+def test_differences_that_cancel_but_for_rounding_are_none():
+    """Means over three seeds: 1 - 2/3 is not 1/3."""
+    d = np.array([1 - 2 / 3, -1 / 3] * 12 + [0.0, 0.0] * 8)
+    assert np.count_nonzero(d.reshape(20, 2).sum(axis=1)) == 12
+    groups = np.arange(40) // 2
+    low, high = difference_interval(d, groups)
+    assert low < -0.1 and high > 0.1
+    exact = np.array([1 / 3, -1 / 3] * 12 + [0.0, 0.0] * 8)
+    assert (low, high) == pytest.approx(difference_interval(exact, groups))
+    # That all groups share one difference is seen through rounding, too.
+    same = np.array([1 / 3] * 3 + [1 - 2 / 3] * 2 + [2 / 3 - 1 / 3] * 55)
+    assert np.ptp(difference_interval(same, np.arange(60) // 3)) > 0.1
+
+
 def test_coverage_of_the_macro_difference():
     rng = np.random.default_rng(5)
     covered = 0

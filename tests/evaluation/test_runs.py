@@ -1,10 +1,12 @@
 """Which runs a sweep's folder stands for."""
 
+import itertools
 import json
 import shutil
 
 import numpy as np
 import pytest
+from omegaconf import OmegaConf
 from sweeps import records, run, sweep
 
 from mmreward.errors import UserError
@@ -111,3 +113,42 @@ def test_sweeps_and_single_runs_can_be_named_together(tmp_path):
     assert not is_sweep(alone) and not is_sweep(tmp_path / "nowhere")
     with pytest.raises(UserError, match="runs=.*nowhere does not exist"):
         read_runs(expand([first, tmp_path / "nowhere"])[0])
+
+
+def variants_of(folder, *changes):
+    """The variants of runs whose config.yaml differs by these, two seeds each."""
+    folders = []
+    for place, (change, seed) in enumerate(itertools.product(changes, (0, 1))):
+        path = run(folder / str(place), records(5), np.ones(5), seed=seed)
+        config = OmegaConf.merge(OmegaConf.load(path / "config.yaml"), OmegaConf.create(change))
+        OmegaConf.save(config, path / "config.yaml")
+        folders.append(path)
+    return [one.variant for one in read_runs(folders)]
+
+
+def pooled(option, **settings):
+    return {
+        "choices": {"model/pooling": option, "tracking": option},
+        "model": {"pooling": {"_target_": option, **settings}},
+    }
+
+
+def test_variants_are_named_by_the_option_that_differs(tmp_path):
+    changes = [pooled("mean", scale=1), pooled("attention", scale=2), pooled("last_token", scale=3)]
+    expected = [f"base pooling={name}" for name in ("mean", "attention", "last_token")]
+    assert variants_of(tmp_path, *changes) == [name for name in expected for _ in (0, 1)]
+
+
+def test_variants_of_one_option_are_named_by_its_settings(tmp_path):
+    changes = [pooled("mean", scale=1), pooled("mean", scale=2)]
+    expected = ["base scale=1", "base scale=2"]
+    assert variants_of(tmp_path, *changes) == [name for name in expected for _ in (0, 1)]
+
+
+def test_which_weights_are_kept_is_part_of_a_run_and_how_many_is_not(tmp_path):
+    kept = [{"checkpoint": {"best": {"monitor": "val/loss", "save_top_k": n}}} for n in (1, 2)]
+    assert set(variants_of(tmp_path / "one", *kept)) == {"base"}
+    other = {"checkpoint": {"best": {"monitor": "val/accuracy", "save_top_k": 1}}}
+    expected = ["base monitor=val/loss", "base monitor=val/accuracy"]
+    found = variants_of(tmp_path / "two", kept[0], other)
+    assert found == [name for name in expected for _ in (0, 1)]

@@ -94,7 +94,8 @@ def difference_table(runs: Runs) -> Iterator[str]:
         if row["difference"]
     ]
     yield (
-        "Differences are paired, their intervals bootstrapped over groups. p is two-sided; Holm's "
+        "Differences are paired, their intervals over groups: bootstrapped, or where few groups "
+        "differ by Bonett and Price; of macro by Student's t. p is two-sided; Holm's "
         f"correction is for {len(agreed)} run{'s' if len(agreed) > 1 else ''} against the first. "
         "*Pairs needed* would show a difference of this size at the 5 % level with 80 % power. "
         f"Both right or both wrong, with the first run: {', '.join(agreed)}; kappa 0 is what two "

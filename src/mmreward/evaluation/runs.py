@@ -23,7 +23,8 @@ from mmreward.evaluation.pairs import PairTable, pair_tables
 from mmreward.evaluation.tables import SCORES, read_table
 from mmreward.sweep_file import DONE, SWEEP_FILE, Row, read_sweep
 
-# What says where and how a run was kept, not what it is. `task` and `choices` only repeat.
+# What says where and how a run was kept, not what it is. `task` and `choices` only repeat; of
+# `checkpoint` see `_described`.
 _NO_VARIANT = (
     "task",
     "choices",
@@ -200,14 +201,16 @@ def _variants(configs: Mapping[Path, DictConfig]) -> dict[Path, str]:
 
 
 def _but_seed(config: DictConfig) -> str:
-    kept = {name: value for name, value in _plain(config).items() if name not in _NO_VARIANT}
-    return json.dumps(kept, sort_keys=True, default=str)
+    return json.dumps(_described(config), sort_keys=True, default=str)
 
 
-def _plain(config: DictConfig) -> dict[str, Any]:
+def _described(config: DictConfig) -> dict[str, Any]:
+    """What a run is: all but its seed, and of its checkpoints only which weights were kept."""
     plain = OmegaConf.to_container(config, resolve=False)
     assert isinstance(plain, dict)
-    return {str(name): value for name, value in plain.items()}
+    kept = {str(name): value for name, value in plain.items() if name not in _NO_VARIANT}
+    best = (plain.get("checkpoint") or {}).get("best") or {}
+    return {**kept, "checkpoint": {name: best.get(name) for name in ("monitor", "mode")}}
 
 
 def _names(
@@ -240,23 +243,36 @@ def _choice(config: DictConfig, group: str) -> str:
 
 
 def _settings(folder: Path, alike: Sequence[Path], configs: Mapping[Path, DictConfig]) -> list[str]:
-    """lr=0.001: the settings that runs of one name all have and that differ, at most two."""
+    """pooling=attention lr=0.001: the choices, then the settings outside of them, that runs of one
+    name all have and that differ, at most two."""
     if any(other not in configs for other in alike):
         return []
-    flat = [dict(_flat(_plain(configs[other]))) for other in alike]
-    own = dict(_flat(_plain(configs[folder])))
+    told = {other: _told(configs[other]) for other in alike}
+    own = told[folder]
     varied = [
         key
         for key in own
-        if all(key in other for other in flat) and len({str(other[key]) for other in flat}) > 1
+        if all(key in other for other in told.values())
+        and len({str(other[key]) for other in told.values()}) > 1
     ]
-    return [f"{key.rsplit('.', 1)[-1]}={own[key]}" for key in varied[:2]]
+    outside = [key for key in varied if not any(key.startswith(f"{other}.") for other in varied)]
+    return [f"{key.rsplit('.', 1)[-1]}={own[key]}" for key in outside[:2]]
+
+
+def _told(config: DictConfig) -> dict[str, Any]:
+    """{group or key, with dots: its option or value}"""
+    choices = {
+        str(group).replace("/", "."): option
+        for group, option in (config.get("choices") or {}).items()
+        if group.split("/")[0] not in _NO_VARIANT
+    }
+    return {**choices, **dict(_flat(_described(config)))}
 
 
 def _flat(node: Any, key: str = "") -> Iterator[tuple[str, Any]]:
     if isinstance(node, dict):
         for name, value in node.items():
-            if not name.startswith("_") and (key or name not in _NO_VARIANT):
+            if not name.startswith("_"):
                 yield from _flat(value, f"{key}.{name}" if key else name)
     else:
         yield key, node

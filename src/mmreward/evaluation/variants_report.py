@@ -6,6 +6,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from mmreward.evaluation.comparison_wording import left_out as pairs_left_out
 from mmreward.evaluation.comparison_wording import p_value
 from mmreward.evaluation.markdown import markdown_table
 from mmreward.evaluation.plots import save
@@ -57,6 +58,7 @@ def variants_tables(comparison: Mapping[str, Any]) -> Iterator[Table]:
                 _whole(row["seconds"]),
                 _whole(row["peak_memory_mb"]),
             )
+        table.caption, table.caption_justify = pairs_left_out(values) or None, "left"
         yield table
 
 
@@ -69,6 +71,8 @@ def write_variants(folder: Path, comparison: Mapping[str, Any], page: Path) -> l
     lines = ["# Variants", ""]
     for name, values in _sets(comparison).items():
         lines += [f"**{headline(name, values)}.**", "", *_table(values["variants"])]
+        if lost := pairs_left_out(values):
+            lines += [lost, ""]
     lines += [EXPLAINED, ""]
     if sentences := left_out(comparison):
         lines += ["Left out:", "", *[f"- {sentence}" for sentence in sentences], ""]

@@ -53,14 +53,26 @@ def differs_here(row: Mapping[str, Any]) -> bool:
 
 
 def left_out(comparison: Mapping[str, Any]) -> list[str]:
-    """A sentence for each job that left no run, and each run that is no further seed."""
-    repeats = [
-        f"{run} has the same seed as {kept} and does not count again"
-        for values in comparison["benchmarks"].values()
-        for row in values["variants"].values()
-        for run, kept in row["repeats"].items()
+    """A sentence for each job that left no run, each run that is no further seed, and each p of
+    fewer seeds than a variant has."""
+    sentences = list(comparison["jobs_left_out"])
+    for values in comparison["benchmarks"].values():
+        sentences += [
+            f"{run} has the same seed as {kept} and does not count again"
+            for row in values["variants"].values()
+            for run, kept in row["repeats"].items()
+        ]
+        sentences += _uneven(values["variants"])
+    return list(dict.fromkeys(sentences))
+
+
+def _uneven(variants: Mapping[str, Mapping[str, Any]]) -> list[str]:
+    first = next(iter(variants), "")
+    return [
+        f"p of {name} is of as many seeds as both have: {first} has {most}, {name} {seeds}"
+        for name, row in variants.items()
+        if (seeds := row["seeds"]) != (most := variants[first]["seeds"])
     ]
-    return [*comparison["jobs_left_out"], *dict.fromkeys(repeats)]
 
 
 def seeds_each(variants: Mapping[str, Mapping[str, Any]]) -> str:
