@@ -65,5 +65,5 @@ if __name__ == "__main__":
         sys.exit(f"error: {error.strerror}: {error.filename} (HYDRA_FULL_ERROR=1 shows where)")
     except (
         KeyboardInterrupt
-    ):  # before the task could look after it, such as while torch is imported
+    ):  # before the task looks after it, such as while torch is imported
         sys.exit(128 + signal.SIGINT)

@@ -12,9 +12,9 @@ difference; groups have 1-5 pairs and an intra-group correlation of 0.25:
     difference, points         2     20      5      1
      100 independent pairs    96     97     97    100
      500 independent pairs    95     96     96     96
-      20 groups               94     93     96     98
-      46 groups               94     95     94     98
-     100 groups               94     94     94     96
+      20 groups               94     93     98    100
+      46 groups               94     95     95    100
+     100 groups               94     94     94     97
      360 groups               94     94     94     94
 
 Where differences cancel within their group (a question asked both ways; of 100 groups 2 leave one
