@@ -63,7 +63,5 @@ if __name__ == "__main__":
         if TRACEBACK_ASKED or error.filename is None:
             raise
         sys.exit(f"error: {error.strerror}: {error.filename} (HYDRA_FULL_ERROR=1 shows where)")
-    except (
-        KeyboardInterrupt
-    ):  # before the task looks after it, such as while torch is imported
+    except KeyboardInterrupt:  # before the task looks after it, such as while torch is imported
         sys.exit(128 + signal.SIGINT)
