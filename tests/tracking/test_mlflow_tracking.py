@@ -178,6 +178,25 @@ def test_new_results_of_a_finished_run_replace_the_old_ones(folder: Path) -> Non
         assert run.info.status == "FINISHED"
 
 
+def test_what_somebody_wrote_into_a_run_stays(folder: Path) -> None:
+    """Description and colour are edited on MLflow's page."""
+    info = RunInfo.read(folder)
+    info.tags["mlflow.runColor"] = "#000000"
+    info.write(folder)
+    end(folder)
+    tracking(folder).sync(folder)
+    client, run = only_run(folder)
+    edited = {"mlflow.note.content": "the one of the paper", "mlflow.runColor": "#ff0000"}
+    for name, value in edited.items():
+        client.set_tag(run.info.run_id, name, value)
+    (folder / "report.md").write_text("# Newer\n")
+    before = run.data.tags["mlflow.newestFile"]
+    tracking(folder).sync(folder)
+    tags = only_run(folder)[1].data.tags
+    assert {name: tags[name] for name in edited} == edited
+    assert tags["mlflow.newestFile"] > before, "ours to change"
+
+
 def test_what_was_never_tracked_stays_untracked(folder: Path) -> None:
     end(folder)
     assert tracking(folder).finish(folder) is None

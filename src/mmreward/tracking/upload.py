@@ -56,7 +56,8 @@ def allowed(name: str) -> str:
 
 
 def describe(client: MlflowClient, run_id: str, info: RunInfo) -> None:
-    """Parameters, tags and the data set."""
+    """Parameters, tags and the data set. Of MLflow's own tags, such as the description, the run
+    keeps what it has: they are edited on its page."""
     from mlflow.entities import Param
 
     run = client.get_run(run_id)
@@ -65,7 +66,12 @@ def describe(client: MlflowClient, run_id: str, info: RunInfo) -> None:
         "mlflow.note.content": f"`{info.command}`" if info.command else "",
         **info.tags,
     }
-    changed = {k: v for k, v in tags.items() if v and run.data.tags.get(k) != v}
+    has = run.data.tags
+    changed = {
+        name: value
+        for name, value in tags.items()
+        if value and value != has.get(name) and not (name in has and name.startswith("mlflow."))
+    }
     # A store never changes a parameter, and a run that goes on keeps its own.
     new = [
         Param(allowed(key), str(value))
