@@ -3,15 +3,18 @@
 from __future__ import annotations
 
 import re
+import shutil
 from pathlib import Path
 from types import SimpleNamespace
 
 import pytest
+from hydra import compose, initialize_config_dir
 from hydra.conf import HydraConf
 from hydra.core.hydra_config import HydraConfig
 from omegaconf import OmegaConf
 from run_folders import run_folder
 
+from mmreward.config import CONF
 from mmreward.tasks import describe
 from mmreward.tasks.describe import (
     command,
@@ -43,11 +46,35 @@ def chosen(model: str, loss: str, seed: int = 0):
          "trainer.enable_progress_bar=false", "evaluation.batch_size=2", "hydra.run.dir=a/b"],
          "base s0"),
         ("base", "bradley_terry", ["trainer.max_steps=60"], "base s0 max_steps=60"),
-        ("mine", "bradley_terry", [], "mine+bradley_terry s0"),
+        ("nowhere", "bradley_terry", [], "nowhere+bradley_terry s0"),
     ],
 )  # fmt: skip
 def test_the_name_says_what_varied(model, loss, overrides, name) -> None:
     assert run_name(chosen(model, loss), overrides) == name
+
+
+@pytest.mark.parametrize(
+    ("defaults", "own"),
+    [
+        (["base", "_self_"], "bradley_terry"),
+        (["/model/contrastive@_here_", {"override head": "mlp"}], "contrastive"),
+        (["inherits", "_self_"], "margin"),
+        (["base", {"override /loss@_global_.loss": "margin"}], "margin"),
+    ],
+)
+def test_a_model_that_inherits_has_the_loss_that_it_inherits(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, defaults: list[object], own: str
+) -> None:
+    conf = tmp_path / "conf"
+    shutil.copytree(CONF, conf)
+    OmegaConf.save({"defaults": ["qwen2vl_mlp"]}, conf / "model" / "inherits.yaml")
+    OmegaConf.save({"defaults": defaults}, conf / "model" / "mine.yaml")
+    monkeypatch.setattr(describe, "CONF", conf)
+    with initialize_config_dir(str(conf), version_base="1.3"):
+        hydra = compose("config", ["model=mine"], return_hydra_config=True).hydra
+    assert hydra.runtime.choices["loss"] == own, "as Hydra composes it"
+    assert run_name(chosen("mine", own), []) == "mine s0"
+    assert run_name(chosen("mine", "ties"), []) == "mine+ties s0"
 
 
 @pytest.mark.parametrize(
@@ -176,3 +203,17 @@ def test_a_resumed_run_keeps_what_it_was_called(
     assert info.status == "RUNNING" and info.ended is None
     assert info.tags["resumed_with"] == "trainer.max_steps=90"
     assert info.tags["layout"] == "separate" and info.tags["sweep"] == "s1"
+
+
+def test_a_run_trained_on_two_states_of_the_code_names_both(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    cfg = config()
+    cfg.resume = str(folder := run_folder(tmp_path / "run", tags={"commit": "old"}))
+    found = []
+    for commit in ("old", "new-dirty", "old"):
+        monkeypatch.setattr(describe, "_commit", lambda commit=commit: commit)
+        info = run_info(cfg, folder, [], None, SimpleNamespace(layout="shared"))
+        info.write(folder)
+        found.append((info.tags["commit"], info.tags.get("resumed_commit")))
+    assert found == [("old", None), ("old", "new-dirty"), ("old", "new-dirty")]

@@ -63,6 +63,9 @@ def run_info(
         if "resume" in changed.values():
             said = [o for o, key in changed.items() if key not in ("resume", "tracking")]
             tags |= {"resumed_with": " ".join(said)} if said else {}
+        # The code may have changed between the run's parts.
+        commit, first = tags["commit"], begun.tags.get("commit", tags["commit"])
+        tags |= {"commit": first, "resumed_commit": commit} if commit != first else {}
         return RunInfo(
             begun.name,
             begun.params,
@@ -141,14 +144,19 @@ def _multirun() -> Path | None:
 
 
 def _own_loss(model: str) -> str | None:
-    """The loss that conf/model/<model>.yaml brings."""
+    """The loss that conf/model/<model>.yaml brings, or one that it inherits from; None if there is
+    no such file."""
     path = CONF / "model" / f"{model}.yaml"
     if not path.is_file():
         return None
-    for entry in yaml.safe_load(path.read_text()).get("defaults", ()):
-        if isinstance(entry, dict) and "/loss@_global_.loss" in entry:
-            return str(entry["/loss@_global_.loss"])
-    return None
+    entries = yaml.safe_load(path.read_text(encoding="utf-8")).get("defaults", ())
+    for entry in entries:
+        for key, value in entry.items() if isinstance(entry, dict) else ():
+            if key.removeprefix("override ") == "/loss@_global_.loss":
+                return str(value)
+    names = (entry.split("@")[0] for entry in entries if isinstance(entry, str))
+    inherited = (_own_loss(name.removeprefix("/model/")) for name in names)
+    return next((loss for loss in inherited if loss), None)
 
 
 def run_params(cfg: DictConfig) -> dict[str, Scalar]:
