@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 from collections import Counter
 from pathlib import Path
 from typing import Any
@@ -19,6 +20,7 @@ from mmreward.curve_file import CURVES, read_rows
 from mmreward.data.datamodule import ResumableSampler
 from mmreward.data.sources import digits
 from mmreward.errors import UserError
+from mmreward.evaluation.runs import read_runs
 from mmreward.evaluation.tables import read_table
 from mmreward.lightning_module import RewardModule
 from mmreward.tasks.assemble import data_source, fresh_model, make_collate
@@ -163,6 +165,24 @@ def test_evaluate_continues_and_does_not_repeat(folder: Path) -> None:
     evaluate(cfg)
     assert sorted((folder / "scores.jsonl").read_text().splitlines()) == sorted(scores.splitlines())
     assert json.loads((folder / "metrics.json").read_text()) == json.loads(metrics)
+
+
+def test_evaluate_writes_damaged_metrics_anew(folder: Path) -> None:
+    """As a comparison of such a run advises."""
+    train(config("evaluation.conditions=[intact]"))
+    path = folder / "metrics.json"
+    accuracy = json.loads(path.read_text())["benchmarks"]["digits"]["accuracy"]
+    copy = shutil.copytree(folder, folder / "again")
+    with initialize_config_dir(str(CONF), version_base="1.3"):
+        cfg = compose("config", ["task=evaluate", f"run={folder}", "tracking=none"])
+    cfg.evaluation.conditions = ["intact"]
+    for damaged in (b'{"bench', b"[]", b"{}", b'{"training": 1}', b"\xff"):
+        path.write_bytes(damaged)
+        assert evaluate(cfg) == accuracy
+        metrics = json.loads(path.read_text())
+        assert metrics["benchmarks"]["digits"]["accuracy"] == accuracy
+        assert metrics["training"] == {}, "what it cost was known there alone"
+        assert len(read_runs([folder, copy])) == 2
 
 
 def test_the_head_and_everything_else_is_trained_saved_and_restored(folder: Path) -> None:

@@ -81,7 +81,7 @@ def evaluate_model(
 
     sets:     scored under every condition; their validation records, if these have a pair, only as
               they are, for the temperature
-    training: cost of the training, if it has just ended; else the run's own is kept.
+    training: cost of the training, if it has just ended; else the run's own is kept
     """
     conditions = check_evaluation(options)
     parts: list[tuple[str, Split, Sequence[Record]]] = []
@@ -115,12 +115,20 @@ def evaluate_model(
                     )
     table = read_table(folder)
     keep_images(folder, (record for found in sets for record in found.records), table)
-    if training is None and (folder / METRICS).is_file():
-        previous = json.loads((folder / METRICS).read_text())
-        training = previous["training"]
+    if training is None:
+        training = _cost(folder)
     metrics = write_metrics(folder, compute_metrics(table), training)
     write_report(folder, metrics, table, read_curves(folder))
     return metrics
+
+
+def _cost(folder: Path) -> dict[str, Any]:
+    """What metrics.json says of the training; nothing where it cannot be read."""
+    try:
+        cost = json.loads((folder / METRICS).read_text(encoding="utf-8"))["training"]
+    except (OSError, ValueError, TypeError, KeyError):
+        return {}
+    return cost if isinstance(cost, dict) else {}
 
 
 def check_evaluation(options: DictConfig) -> dict[str, Condition]:
