@@ -17,6 +17,7 @@ from without_torch import run
 from mmreward.config import CONF, build, load_run_config
 from mmreward.tasks.compare import compare
 from mmreward.tracking.base import RunInfo
+from mmreward.tracking.summary import Summary
 
 
 def test_tables_are_compared_without_torch(tmp_path):
@@ -103,6 +104,42 @@ def test_what_is_not_tracked_is_not_tracked_by_a_comparison(tmp_path):
     folder = sweep(tmp_path / "mine", "done", "done")
     compare_here(tmp_path / "out", f"runs=[{folder}]")
     assert not (folder / "tracked").exists() and not (tmp_path / "out" / "mlflow.db").exists()
+
+
+@pytest.mark.slow
+def test_an_untracked_comparison_can_be_uploaded_later(tmp_path, monkeypatch):
+    folder = sweep(tmp_path / "mine", "done", "done")
+    monkeypatch.chdir(tmp_path)
+    for out, line in (("out", []), ("none", ["tracking=none"])):
+        compare_here(tmp_path / out, f"runs=[{folder}]", *line)
+        command = [sys.executable, ROOT / "run.py", "task=sync", f"run={out}"]
+        command += ["tracking.experiment=test", f"tracking.root={tmp_path}/{out}"]
+        done = subprocess.run(command, capture_output=True, text=True)
+        assert done.returncode == 0, done.stderr
+        _, (run,) = tracked(tmp_path / out)
+        assert run.info.run_name == "comparison mine" and run.info.status == "FINISHED"
+        assert run.data.metrics["variants/digits base accuracy"] > 0
+
+
+@pytest.mark.slow
+def test_a_comparison_goes_to_the_store_that_the_line_names(tmp_path):
+    """Whatever the runs are tracked with, and where there are only tables."""
+    folder = sweep(tmp_path / "mine", "done", "done")
+    for number, sides in enumerate((f"runs=[{folder}]", f"tables=[{folder}/0,{folder}/1]")):
+        root = tmp_path / str(number)
+        line = (f"tracking.uri=sqlite:///{root}/mlflow.db", "tracking.experiment=test")
+        compare_here(tmp_path / f"out{number}", sides, *line, f"tracking.root={root}")
+        _, (run,) = tracked(root)
+        assert run.data.tags["task"] == "compare"
+    assert not (folder / "tracked").exists()
+
+
+def test_a_run_that_cannot_say_what_it_is_costs_itself_and_not_the_upload(tmp_path, capsys):
+    folder = sweep(tmp_path / "mine", "done", "done")
+    (folder / "0" / "run.json").write_text("{")
+    compare_here(tmp_path / "out", f"runs=[{folder}]", "tracking=none")
+    assert Summary.read(tmp_path / "out").tags["sweep"] == "mine", "the other one says"
+    assert f"{folder}/0/run.json cannot be read" in capsys.readouterr().out
 
 
 def test_a_sweep_and_single_runs_are_compared_by_run(tmp_path):

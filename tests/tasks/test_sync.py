@@ -53,8 +53,9 @@ def node(uri: str | None) -> dict[str, object]:
     ("own", "expected"),
     [
         (node("http://own:1"), "http://own:1"),
-        ({"_target_": "mmreward.tracking.NoTracking"}, "http://named:1"),
+        (OmegaConf.load(CONF / "tracking" / "none.yaml"), "http://named:1"),
         (None, "http://named:1"),
+        ({"_target_": "mine.MyNoTracking", "uri": "http://own:1"}, "http://own:1"),
     ],
 )
 def test_a_run_goes_to_the_store_it_was_tracked_with(

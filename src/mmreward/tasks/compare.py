@@ -14,13 +14,15 @@ from omegaconf import DictConfig
 from rich.console import Console
 
 from mmreward.config import build
+from mmreward.errors import UserError
 from mmreward.evaluation.comparison import common_sets
 from mmreward.evaluation.comparison import compare as compare_runs
 from mmreward.evaluation.comparison_report import COMPARISON, comparison_tables, write_comparison
 from mmreward.evaluation.runs import Run, expand, is_sweep, read_runs
 from mmreward.evaluation.variants_report import summary_metrics, variants_tables, write_variants
 from mmreward.evaluation.variants_wording import left_out
-from mmreward.tasks.sync import tracking_of
+from mmreward.tasks.sync import names_a_store, tracking_of
+from mmreward.tracking import NoTracking
 from mmreward.tracking.base import RUN_INFO, RunInfo, Tracking
 
 # Narrower than this the tables would be folded past reading; a file can be as wide.
@@ -41,8 +43,9 @@ def compare(cfg: DictConfig) -> None:
     tracking: Tracking = (
         tracking_of(cfg, trained[0]) if trained else build(cfg.tracking, "tracking")
     )
-    if any(tracking.holds(run.folder) for run in runs):
-        track(tracking, folder, runs, comparison, files, console)
+    if not names_a_store() and not any(tracking.holds(run.folder) for run in runs):
+        tracking = NoTracking()  # the folder keeps what task=sync can upload
+    track(tracking, folder, runs, comparison, files, console)
 
 
 def screen() -> Console:
@@ -94,8 +97,13 @@ def track(
 ) -> None:
     """Logs the comparison as a run of its own, beside the runs of a sweep if all are of that one;
     see `Tracking.summary`."""
-    infos = [RunInfo.read(run.folder) for run in runs if (run.folder / RUN_INFO).is_file()]
-    sweeps = {info.tags.get("sweep") for info in infos}
+    sweeps = set()
+    for run in runs:
+        if (run.folder / RUN_INFO).is_file():
+            try:
+                sweeps.add(RunInfo.read(run.folder).tags.get("sweep"))
+            except UserError as error:  # its numbers could be read, and were compared
+                console.print(f"not known of which sweep: {error}", soft_wrap=True)
     sweep = sweeps.pop() if len(sweeps) == 1 else None
     tags = {"task": "compare", "compared": ", ".join(run.name for run in runs)}
     name = "comparison"

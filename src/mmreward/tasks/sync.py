@@ -15,11 +15,11 @@ from rich.console import Console
 from mmreward.config import build, load_run_config
 from mmreward.errors import UserError
 from mmreward.tracking.base import RUN_INFO, Tracking
-from mmreward.tracking.no_tracking import NoTracking
 from mmreward.tracking.store import ARTIFACTS, DOWNLOADS
 from mmreward.tracking.summary import SUMMARY, Summary
 
 _COPIES = (ARTIFACTS, DOWNLOADS)
+_NONE = "mmreward.tracking.NoTracking"  # as conf/tracking/none.yaml has it
 
 
 def sync(cfg: DictConfig) -> None:
@@ -62,11 +62,15 @@ def tracking_of(cfg: DictConfig, folder: Path) -> Tracking:
     return tracking
 
 
+def names_a_store() -> bool:
+    """Whether the command line chooses a tracker or changes anything about it."""
+    given = HydraConfig.get().overrides.task if HydraConfig.initialized() else []
+    return any(re.match(r"\+*tracking[.=]", override) for override in given)
+
+
 def tracking_node(cfg: DictConfig, folder: Path) -> DictConfig:
     """The configuration of the tracker to use for the folder; what ran with tracking=none had
     none of its own."""
-    given = HydraConfig.get().overrides.task if HydraConfig.initialized() else []
-    named = any(re.match(r"\+*tracking[.=]", override) for override in given)
     if (folder / SUMMARY).is_file():
         own = OmegaConf.create(Summary.read(folder).tracking or {})
     else:
@@ -74,7 +78,7 @@ def tracking_node(cfg: DictConfig, folder: Path) -> DictConfig:
             own = load_run_config(folder)[1].get("tracking")
         except yaml.YAMLError as error:
             raise UserError(f"{folder / 'config.yaml'} cannot be read ({error})") from None
-    if named or not own or own["_target_"].endswith(NoTracking.__name__):
+    if names_a_store() or not own or own.get("_target_", _NONE) == _NONE:
         own = cfg.tracking
     return own
 
