@@ -20,7 +20,7 @@ from omegaconf.errors import OmegaConfBaseException
 from mmreward.config import check_keys, one_sentence, register_resolvers, register_schemas
 from mmreward.errors import UserError
 from mmreward.tracking.base import SWEEP
-from mmreward.tracking.download import find_runs
+from mmreward.tracking.find import find_runs
 
 # OpenMP's threads spin while they wait for each other. Spinning long, they are several times
 # slower as soon as the machine does anything else; not at all, they are no faster than one.

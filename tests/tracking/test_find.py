@@ -11,8 +11,10 @@ from run_folders import end, train
 
 from mmreward.errors import UserError
 from mmreward.tracking import MLflowTracking
-from mmreward.tracking.download import find_runs, is_run_id
+from mmreward.tracking.find import find_runs
 from mmreward.tracking.store import known_ids
+
+NONE = {"_target_": "mmreward.tracking.NoTracking"}
 
 
 @pytest.fixture
@@ -33,14 +35,12 @@ def run_id(folder: Path, tracker: MLflowTracking) -> str:
     return found
 
 
-def test_a_run_id_is_told_from_a_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.chdir(tmp_path)
+def test_a_run_id_is_told_from_a_folder(folder: Path, tracker: MLflowTracking) -> None:
     name = "0123456789abcdef" * 2
-    assert is_run_id(name)
+    with pytest.raises(UserError, match=f"run={name} is no run of"):
+        tracker.find(name, "run")
     for other in ("outputs/train", name[:-1], name.upper(), f"{name}0"):
-        assert not is_run_id(other)
-    (tmp_path / name).mkdir()
-    assert not is_run_id(name)
+        assert tracker.find(other, "run") is None
 
 
 def test_the_runs_own_folder_is_used_where_it_is(
@@ -98,7 +98,9 @@ def test_what_is_not_there_is_told(
         away.find(run_id, "run")
 
 
-def test_every_key_that_names_runs(folder: Path, run_id: str) -> None:
+def test_every_key_that_names_runs(
+    folder: Path, run_id: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
     node = {
         "_target_": "mmreward.tracking.MLflowTracking",
         "root": str(folder.parent),
@@ -110,5 +112,14 @@ def test_every_key_that_names_runs(folder: Path, run_id: str) -> None:
     find_runs(cfg)
     assert cfg.run == cfg.init_from == str(folder) and cfg.resume is None
     assert cfg.runs == ["outputs/x", str(folder)]
-    cfg = OmegaConf.create({"run": "???", "tracking": {"_target_": "nothing.to.build"}})
-    find_runs(cfg)  # what names no id asks no store
+    with pytest.raises(UserError, match=f"run={run_id} does not exist, and tracking=none has no"):
+        find_runs(OmegaConf.create({"run": run_id, "tracking": NONE}))
+
+    # What names folders asks nobody, even where a store could call a run like that.
+    monkeypatch.chdir(folder.parent)
+    (folder.parent / run_id).mkdir()
+    for runs in ({"run": run_id}, {"run": "???"}, {"runs": [run_id, "first"]}):
+        cfg = OmegaConf.create({**runs, "tracking": {"_target_": "nothing.to.build"}})
+        before = cfg.copy()
+        find_runs(cfg)
+        assert cfg == before

@@ -22,8 +22,8 @@ from mmreward.evaluation.runs import Run, expand, is_sweep, read_runs
 from mmreward.evaluation.variants_report import summary_metrics, variants_tables, write_variants
 from mmreward.evaluation.variants_wording import left_out
 from mmreward.tasks.sync import names_a_store, tracking_of
-from mmreward.tracking import NoTracking
 from mmreward.tracking.base import RUN_INFO, RunInfo, Tracking
+from mmreward.tracking.no_tracking import NoTracking
 
 # Narrower than this the tables would be folded past reading; a file can be as wide.
 WIDTH = 110

@@ -14,8 +14,7 @@ from rich.console import Console
 
 from mmreward.config import build, load_run_config
 from mmreward.errors import UserError
-from mmreward.tracking.base import RUN_INFO, Tracking
-from mmreward.tracking.store import ARTIFACTS, DOWNLOADS
+from mmreward.tracking.base import ARTIFACTS, DOWNLOADS, RUN_INFO, Tracking
 from mmreward.tracking.summary import SUMMARY, Summary
 
 _COPIES = (ARTIFACTS, DOWNLOADS)

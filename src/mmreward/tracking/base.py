@@ -20,6 +20,8 @@ Scalar = str | int | float | bool
 Status = Literal["RUNNING", "FINISHED", "FAILED", "KILLED"]
 
 RUN_INFO = "run.json"
+# Folders that hold a store's copies of what run folders hold: MLflow's files, runs that were found.
+ARTIFACTS, DOWNLOADS = "mlflow-artifacts", "downloads"
 
 # Set by a launcher in each job's process: the sweep's name (`sweep_name`).
 SWEEP = "MMREWARD_SWEEP"
@@ -142,9 +144,11 @@ class Tracking(Protocol):
         Raises UserError if the store cannot be reached or refuses something.
         """
 
-    def find(self, run_id: str, key: str) -> Path:
-        """The folder of a run that the store knows: its own, or a copy of what was uploaded.
+    def find(self, name: str, key: str) -> Path | None:
+        """The folder of the run that the store calls `name`: its own, or a copy in `DOWNLOADS` of
+        what was uploaded. None where no run of this store could be called so.
 
-        key: what the user called it (`run`, `resume`, …), for messages
+        name: what the user gave and is no folder
+        key:  what it was given as (`run`, `resume`, …), for messages
         Raises UserError if there is no such run or it has no folder here and none was uploaded.
         """

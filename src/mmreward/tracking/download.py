@@ -7,15 +7,12 @@ import re
 import shutil
 from pathlib import Path
 from textwrap import shorten
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
-from omegaconf import DictConfig
-
-from mmreward.config import build
 from mmreward.errors import UserError
 from mmreward.tracking.address import without_password
-from mmreward.tracking.base import Tracking
-from mmreward.tracking.store import DOWNLOADS, RUN_ID_FILE, Store, known_ids
+from mmreward.tracking.base import DOWNLOADS
+from mmreward.tracking.store import RUN_ID_FILE, Store, known_ids
 
 if TYPE_CHECKING:
     from mlflow import MlflowClient
@@ -26,30 +23,10 @@ _RUN_ID = re.compile(r"[0-9a-f]{32}")
 NEEDED = "config.yaml"
 
 
-def is_run_id(text: str) -> bool:
-    """Whether this is how MLflow names runs, and no folder's name."""
-    return _RUN_ID.fullmatch(text) is not None and not Path(text).is_dir()
-
-
-def find_runs(cfg: DictConfig) -> None:
-    """Puts folders where the configuration names runs by their MLflow id.
-
-    Raises UserError as `Tracking.find` does.
-    """
-    found: dict[str, Any] = {k: cfg.get(k) for k in ("run", "resume", "init_from") if cfg.get(k)}
-    found |= {"runs": list(runs)} if (runs := cfg.get("runs")) else {}
-    named = [x for value in found.values() for x in (value if isinstance(value, list) else [value])]
-    if not any(is_run_id(name) for name in named):
-        return
-    tracking: Tracking = build(cfg.tracking, "tracking")
-    for key, value in found.items():
-        names = value if isinstance(value, list) else [value]
-        folders = [str(tracking.find(x, key)) if is_run_id(x) else x for x in names]
-        cfg[key] = folders if isinstance(value, list) else folders[0]
-
-
-def download(store: Store, run_id: str, key: str) -> Path:
+def download(store: Store, run_id: str, key: str) -> Path | None:
     """As `Tracking.find`."""
+    if not _RUN_ID.fullmatch(run_id):
+        return None
     try:
         client, _ = store.connect()
         run = store.run(client, run_id)

@@ -139,8 +139,8 @@ class MLflowTracking:
                 "answers, run this again, or name another store with tracking.uri="
             ) from error
 
-    def find(self, run_id: str, key: str) -> Path:
-        return download(self.store, run_id, key)
+    def find(self, name: str, key: str) -> Path | None:
+        return download(self.store, name, key)
 
     def page(self, port: int) -> str:
         """Address of the run list; a store without a server is served at `port`.

@@ -35,5 +35,7 @@ class NoTracking:
     def sync(self, folder: Path) -> str:
         raise UserError(f"tracking=none has no store to upload {folder} to; choose another")
 
-    def find(self, run_id: str, key: str) -> Path:
-        raise UserError(f"{key}={run_id} needs a store to look in, which tracking=none is not")
+    def find(self, name: str, key: str) -> Path:
+        raise UserError(
+            f"{key}={name} does not exist, and tracking=none has no store that could know it"
+        )

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any, TypeVar, cast
 
 from mmreward.files import replace_file
 from mmreward.tracking.address import check_address, without_password
-from mmreward.tracking.base import RunInfo
+from mmreward.tracking.base import ARTIFACTS, RunInfo
 
 if TYPE_CHECKING:
     from mlflow import MlflowClient
@@ -25,8 +25,6 @@ log = logging.getLogger(__name__)
 T = TypeVar("T")
 
 RUN_ID_FILE = "mlflow_run_id"
-# Folders in a store's root that hold copies of what run folders hold.
-ARTIFACTS, DOWNLOADS = "mlflow-artifacts", "downloads"
 
 # Seconds. Above what one request to a server may take with the limits below, for databases, which
 # have none of their own.
