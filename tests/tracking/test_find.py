@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import shutil
 from pathlib import Path
 
@@ -74,6 +75,15 @@ def test_another_run_in_the_same_folder_is_not_mistaken_for_it(
 ) -> None:
     (folder / "mlflow_run_id").write_text("f" * 32 + "\n")
     assert tracker.find(run_id, "run") != folder
+
+
+@pytest.mark.skipif(os.geteuid() == 0, reason="root may read everything")
+def test_a_folder_that_may_not_be_read_is_not_here(
+    folder: Path, tracker: MLflowTracking, run_id: str
+) -> None:
+    folder.chmod(0)
+    assert tracker.find(run_id, "run") == folder.parent / "downloads" / run_id
+    folder.chmod(0o700)
 
 
 def test_resuming_needs_the_folder_itself(

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import logging
 import os
+import shutil
 import socket
 import subprocess
 import sys
@@ -23,6 +24,7 @@ from run_folders import end, run_folder, train
 from mmreward.config import ROOT
 from mmreward.errors import UserError
 from mmreward.tracking import MLflowTracking, NoTracking, RunInfo, links, store
+from mmreward.tracking.store import known_ids
 
 
 def tracking(folder: Path, uri: str | None = None) -> MLflowTracking:
@@ -245,6 +247,64 @@ def test_a_run_in_two_stores_is_known_to_both(folder: Path) -> None:
     assert ids[0] == first and len(ids) == 2
     assert mine.find(first, "resume") == other.find(ids[1], "resume") == folder
     assert tracking(folder).holds(folder) and other.holds(folder)
+
+
+@pytest.mark.parametrize("begun_again", [True, False], ids=["begun again", "gone on"])
+def test_a_copied_folder_gets_a_run_of_its_own(folder: Path, begun_again: bool) -> None:
+    tracker = tracking(folder)
+    tracker.start(folder)
+    train(folder, 1, 2)
+    end(folder, "FAILED")
+    tracker.finish(folder)
+    (original,) = known_ids(folder)
+    copy = shutil.copytree(folder, folder.parent / "copy")
+    assert not tracking(folder).holds(copy)
+    info = RunInfo.read(copy)
+    info.status, info.tags["folder"] = "RUNNING", str(copy)
+    info.started += 1000 * begun_again
+    info.write(copy)
+    tracker = tracking(folder)
+    tracker.start(copy)
+    train(copy, 3)
+    end(copy)
+    tracker.finish(copy)
+
+    client = MlflowClient(f"sqlite:///{folder.parent / 'mlflow.db'}")
+    own = known_ids(copy)[-1]
+    assert own != original
+    for run_id, at, status, steps in (
+        (original, folder, "FAILED", [1, 2]),
+        (own, copy, "FINISHED", [1, 2, 3]),
+    ):
+        run = client.get_run(run_id)
+        assert run.info.lifecycle_stage == "active" and run.info.status == status
+        assert run.data.tags["folder"] == str(at)
+        assert [p.step for p in client.get_metric_history(run_id, "train/loss")] == steps
+        assert tracking(folder).find(run_id, "run") == at
+
+
+def test_an_uploaded_copy_is_found_where_it_lies(folder: Path) -> None:
+    """Its run.json still says where the original is."""
+    end(folder)
+    tracking(folder).sync(folder)
+    copy = shutil.copytree(folder, folder.parent / "copy")
+    tracking(folder).sync(copy)
+    original, own = known_ids(copy)
+    assert tracking(folder).find(original, "run") == folder
+    assert tracking(folder).find(own, "run") == copy
+    tracking(folder).sync(copy)
+    assert known_ids(copy) == [original, own]
+
+
+def test_a_moved_folder_keeps_its_run(folder: Path) -> None:
+    end(folder)
+    tracking(folder).sync(folder)
+    linked = folder.parent / "linked"
+    linked.symlink_to(folder)
+    tracking(folder).sync(linked)
+    moved = folder.rename(folder.parent / "moved")
+    tracking(folder).sync(moved)
+    assert known_ids(moved) == [only_run(folder)[1].info.run_id]
 
 
 def test_names_that_mlflow_refuses_are_changed(folder: Path) -> None:

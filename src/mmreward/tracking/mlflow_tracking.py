@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 from textwrap import shorten
@@ -177,6 +178,8 @@ class MLflowTracking:
         self, client: MlflowClient, experiment_id: str, folder: Path, info: RunInfo
     ) -> str:
         run_id = self.store.open_run(client, experiment_id, folder, info)
+        if info.tags.get("folder") != str(folder.resolve()):  # as a copy's run.json
+            info = replace(info, tags={k: v for k, v in info.tags.items() if k != "folder"})
         upload.describe(client, run_id, info)
         return run_id
 

@@ -190,9 +190,10 @@ class Store:
         return run_id
 
     def run_of(self, client: MlflowClient, folder: Path) -> Run | None:
-        """The run of this store that the folder belongs to, None if there is none."""
+        """The run of this store that the folder belongs to, None if there is none. The run of a
+        folder that this one was copied from is none, as long as that is there."""
         found = (self.run(client, run_id) for run_id in reversed(known_ids(folder)))
-        return next((run for run in found if run is not None), None)
+        return next((run for run in found if run is not None and _belongs(folder, run)), None)
 
     def run(self, client: MlflowClient, run_id: str) -> Run | None:
         """The run, None if the store has none (any more)."""
@@ -208,9 +209,17 @@ class Store:
 
 
 def known_ids(folder: Path) -> list[str]:
-    """The MLflow runs that a folder belongs to, one of each store it was brought to."""
-    path = folder / RUN_ID_FILE
-    return path.read_text().split() if path.is_file() else []
+    """The MLflow runs that a folder belongs to, one of each store it was brought to; none where
+    it cannot be read, such as in somebody else's home."""
+    try:
+        return (folder / RUN_ID_FILE).read_text().split()
+    except OSError:
+        return []
+
+
+def _belongs(folder: Path, run: Run) -> bool:
+    home = Path(run.data.tags.get("folder", folder))
+    return run.info.run_id not in known_ids(home) or home.samefile(folder)
 
 
 def sqlite_uri(root: Path) -> str:
