@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
-import os
+import copy
+import json
 import shutil
+import time
 from pathlib import Path
+from typing import Any
 
 import pytest
+from mlflow import MlflowClient
 from omegaconf import OmegaConf
-from run_folders import end, train
+from run_folders import RESULTS, end, train
 
 from mmreward.errors import UserError
 from mmreward.tracking import MLflowTracking
@@ -57,17 +61,121 @@ def test_elsewhere_a_copy_is_downloaded_once(
     folder: Path, tracker: MLflowTracking, run_id: str, tmp_path: Path
 ) -> None:
     folder.rename(tmp_path / "elsewhere")
-    copy = tracker.find(run_id, "run")
-    assert copy == folder.parent / "downloads" / run_id
+    found = tracker.find(run_id, "run")
+    assert found == folder.parent / "downloads" / run_id
     for name in ("config.yaml", "metrics.json", "report.md", "curves.jsonl", "run.json"):
-        assert (copy / name).read_text() == (tmp_path / "elsewhere" / name).read_text(), name
-    assert (copy / "figures" / "margins.png").is_file()
-    (copy / "scores.jsonl").write_text("work of a later evaluation\n")
-    assert tracker.find(run_id, "run") == copy
-    assert (copy / "scores.jsonl").is_file()
+        assert (found / name).read_text() == (tmp_path / "elsewhere" / name).read_text(), name
+    assert (found / "figures" / "margins.png").is_file()
+    (found / "scores.jsonl").write_text("work of a later evaluation\n")
+    assert tracker.find(run_id, "run") == found
+    assert (found / "scores.jsonl").is_file()
     # New results of the copy go to the same run.
-    assert tracker.finish(copy) is not None
-    assert known_ids(copy) == [run_id]
+    assert tracker.finish(found) is not None
+    assert known_ids(found) == [run_id]
+
+
+def results(folder: Path, accuracy: float) -> None:
+    """What another evaluation of the run leaves, in a moment that no file system can confuse with
+    the one before."""
+    time.sleep(0.02)
+    found = copy.deepcopy(RESULTS)
+    found["benchmarks"]["digits"]["accuracy"] = accuracy
+    (folder / "metrics.json").write_text(json.dumps(found))
+
+
+def accuracy_of(folder: Path) -> float:
+    return json.loads((folder / "metrics.json").read_text())["benchmarks"]["digits"]["accuracy"]
+
+
+def test_a_run_that_goes_on_elsewhere_is_no_copy_yet(
+    folder: Path, tracker: MLflowTracking, run_id: str
+) -> None:
+    client, _ = tracker.store.connect()
+    elsewhere = folder.rename(folder.parents[1] / "elsewhere")
+    client.update_run(run_id, "RUNNING")
+    wait = f"runs={run_id}: base s0 is running in {folder} .*wait for its end"
+    with pytest.raises(UserError, match=wait):
+        tracker.find(run_id, "runs")
+    tracker.finish(elsewhere)
+    found = tracker.find(run_id, "run")
+    # It is resumed there.
+    client.update_run(run_id, "RUNNING")
+    with pytest.raises(UserError, match=wait):
+        tracker.find(run_id, "runs")
+    with pytest.raises(UserError, match="is a copy of a run that goes on"):
+        tracker.sync(found)
+    assert client.get_run(run_id).info.status == "RUNNING"
+
+
+def test_a_copy_is_renewed_when_the_run_has_new_results(
+    folder: Path, tracker: MLflowTracking, run_id: str
+) -> None:
+    elsewhere = folder.rename(folder.parents[1] / "elsewhere")
+    found = tracker.find(run_id, "runs")
+    assert accuracy_of(found) == 0.9
+    results(elsewhere, 0.7)
+    assert tracker.finish(elsewhere) is not None
+    assert tracker.find(run_id, "runs") == found and accuracy_of(found) == 0.7
+
+
+def test_of_a_copy_only_what_is_new_is_uploaded(
+    folder: Path, tracker: MLflowTracking, run_id: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    download = MlflowClient.download_artifacts
+
+    def as_from_a_server(self: MlflowClient, run_id: str, name: str, place: str) -> str:
+        for path in (got := Path(download(self, run_id, name, place)), *got.rglob("*")):
+            path.touch()  # files of a store on this disk keep their times
+        return str(got)
+
+    monkeypatch.setattr(MlflowClient, "download_artifacts", as_from_a_server)
+    elsewhere = folder.rename(folder.parents[1] / "elsewhere")
+    found = tracker.find(run_id, "run")
+    sent: list[str] = []
+    real = MlflowClient.log_artifact
+
+    def log_artifact(self: MlflowClient, run_id: str, path: str, *inside: Any) -> None:
+        sent.append(Path(path).name)
+        real(self, run_id, path, *inside)
+
+    monkeypatch.setattr(MlflowClient, "log_artifact", log_artifact)
+    for accuracy in (0.7, 0.8):
+        results(found, accuracy)
+        assert tracker.finish(found) is not None
+        assert sent == ["metrics.json"]
+        assert tracker.find(run_id, "run") == found and accuracy_of(found) == accuracy
+        sent.clear()
+    client, _ = tracker.store.connect()
+    assert client.get_run(run_id).data.metrics["accuracy/digits"] == 0.8
+    results(elsewhere, 0.6)
+    tracker.finish(elsewhere)
+    assert accuracy_of(tracker.find(run_id, "run")) == 0.6
+
+
+def test_neither_side_of_a_copy_is_overwritten_by_the_other(
+    folder: Path, tracker: MLflowTracking, run_id: str, caplog: pytest.LogCaptureFixture
+) -> None:
+    elsewhere = folder.rename(folder.parents[1] / "elsewhere")
+    found = tracker.find(run_id, "run")
+    results(elsewhere, 0.75)
+    tracker.finish(elsewhere)
+    results(found, 0.6)
+    refused = f"{found} is a copy of a run that has got other results since"
+    with pytest.raises(UserError, match=refused):
+        tracker.sync(found)
+    assert tracker.finish(found) is None and refused in caplog.text
+    client, _ = tracker.store.connect()
+    assert client.get_run(run_id).data.metrics["accuracy/digits"] == 0.75
+    with pytest.raises(UserError, match=f"run={run_id}: .* holds results of its own"):
+        tracker.find(run_id, "run")
+    assert accuracy_of(found) == 0.6
+    # Another store has nothing that could be overwritten.
+    other = MLflowTracking(root=folder.parents[1] / "other", uri=None, experiment="trial")
+    for _ in range(2):
+        other.sync(found)
+    assert known_ids(found)[0] == run_id and len(known_ids(found)) == 2
+    shutil.rmtree(found)
+    assert accuracy_of(tracker.find(run_id, "run")) == 0.75
 
 
 def test_another_run_in_the_same_folder_is_not_mistaken_for_it(
@@ -77,13 +185,19 @@ def test_another_run_in_the_same_folder_is_not_mistaken_for_it(
     assert tracker.find(run_id, "run") != folder
 
 
-@pytest.mark.skipif(os.geteuid() == 0, reason="root may read everything")
 def test_a_folder_that_may_not_be_read_is_not_here(
-    folder: Path, tracker: MLflowTracking, run_id: str
+    folder: Path, tracker: MLflowTracking, run_id: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    folder.chmod(0)
+    """Such as in somebody else's home. (chmod would not keep root out.)"""
+    read_text = Path.read_text
+
+    def refused(path: Path, *arguments: Any) -> str:
+        if path.parent == folder:
+            raise PermissionError(path)
+        return read_text(path, *arguments)
+
+    monkeypatch.setattr(Path, "read_text", refused)
     assert tracker.find(run_id, "run") == folder.parent / "downloads" / run_id
-    folder.chmod(0o700)
 
 
 def test_resuming_needs_the_folder_itself(

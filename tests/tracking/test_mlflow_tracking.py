@@ -22,6 +22,8 @@ from omegaconf import OmegaConf
 from run_folders import end, run_folder, train
 
 from mmreward.config import ROOT
+from mmreward.curve_file import append_row
+from mmreward.curves import read_curves
 from mmreward.errors import UserError
 from mmreward.tracking import MLflowTracking, NoTracking, RunInfo, links, store
 from mmreward.tracking.store import known_ids
@@ -141,6 +143,21 @@ def test_a_resumed_run_continues_its_mlflow_run(folder: Path) -> None:
     curve = client.get_metric_history(run.info.run_id, "train/loss")
     assert [p.step for p in curve] == [1, 2, 3, 4]
     assert run.data.params["lr"] == "1.0"  # as it began: a store never changes a parameter
+
+
+def test_of_a_step_that_was_trained_again_the_last_measurement_is_uploaded(folder: Path) -> None:
+    train(folder, 1, 2, 3)
+    append_row(folder / "curves.jsonl", 3, {"val/accuracy": 0.5})
+    for step in (2, 3):  # killed, and gone on from a checkpoint of step 1
+        append_row(folder / "curves.jsonl", step, {"train/loss": 10.0 + step})
+    end(folder)
+    tracking(folder).sync(folder)
+    client, run = only_run(folder)
+    curve = client.get_metric_history(run.info.run_id, "train/loss")
+    assert [(p.step, p.value) for p in curve] == [(1, 0.5), (2, 12.0), (3, 13.0)]
+    drawn = read_curves(folder)
+    assert drawn["training loss"] == [(p.step, p.value) for p in curve], "as the report draws it"
+    assert drawn["validation accuracy"] == [(3, run.data.metrics["val/accuracy"])]
 
 
 def test_a_run_that_began_again_replaces_its_earlier_try(folder: Path) -> None:

@@ -10,9 +10,10 @@ from textwrap import shorten
 from typing import TYPE_CHECKING
 
 from mmreward.errors import UserError
+from mmreward.tracking import copies
 from mmreward.tracking.address import without_password
 from mmreward.tracking.base import DOWNLOADS
-from mmreward.tracking.store import RUN_ID_FILE, Store, known_ids
+from mmreward.tracking.store import Store, known_ids
 
 if TYPE_CHECKING:
     from mlflow import MlflowClient
@@ -51,15 +52,28 @@ def download(store: Store, run_id: str, key: str) -> Path | None:
 
 
 def _copy(store: Store, client: MlflowClient, run: Run, key: str) -> Path:
-    """What was uploaded, downloaded once."""
+    """What was uploaded, downloaded once, and again when the run has other files."""
     from filelock import FileLock
 
-    run_id = run.info.run_id
+    run_id, tags = run.info.run_id, run.data.tags
+    home = f"{tags.get('folder')} on {tags.get('host')}"
+    if run.info.status == "RUNNING":
+        raise UserError(
+            f"{key}={run_id}: {run.info.run_name} is running in {home}; wait for its end, or end "
+            "it with task=sync there if its process was killed"
+        )
     folder = store.root / DOWNLOADS / run_id
     folder.parent.mkdir(parents=True, exist_ok=True)
     with FileLock(folder.with_suffix(".lock"), timeout=3600):
         if folder.is_dir():
-            return folder
+            if not copies.outdated(folder, run):
+                return folder
+            if copies.has_own_results(folder):
+                raise UserError(
+                    f"{key}={run_id}: the run has got other results since, and its copy {folder} "
+                    "holds results of its own that were not uploaded; move away what you want to "
+                    "keep and delete the folder"
+                )
         unfinished = folder.with_suffix(".unfinished")
         shutil.rmtree(unfinished, ignore_errors=True)
         unfinished.mkdir()
@@ -68,7 +82,7 @@ def _copy(store: Store, client: MlflowClient, run: Run, key: str) -> Path:
             if NEEDED not in names:
                 raise UserError(
                     f"{key}={run_id}: {store} keeps no {NEEDED} of {run.info.run_name}, whose "
-                    f"folder is {run.data.tags.get('folder')} on {run.data.tags.get('host')}"
+                    f"folder is {home}"
                 )
             for name in names:
                 client.download_artifacts(run_id, name, str(unfinished))
@@ -77,6 +91,7 @@ def _copy(store: Store, client: MlflowClient, run: Run, key: str) -> Path:
         except Exception as error:
             reason = without_password(shorten(str(error), 300))
             raise UserError(f"{key}={run_id} could not be downloaded ({reason})") from error
-        (unfinished / RUN_ID_FILE).write_text(run_id + "\n")
+        copies.make(unfinished, run)
+        shutil.rmtree(folder, ignore_errors=True)
         unfinished.rename(folder)
     return folder

@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING
 
 from mmreward.errors import UserError
 from mmreward.ranks import is_rank_zero
-from mmreward.tracking import upload
+from mmreward.tracking import copies, upload
 from mmreward.tracking.address import without_password
 from mmreward.tracking.base import RunInfo
 from mmreward.tracking.download import download
@@ -96,6 +96,9 @@ class MLflowTracking:
                 self._follower.stop(self.store.join)
                 all_sent = self._follower.sent_all
             return self._mirror(folder, curves=not all_sent)
+        except UserError as error:  # which says what to do
+            log.warning("%s: %s", self.store, error)
+            return None
         except Exception as error:  # stores fail in many types
             self._warn(_later(folder), error)
             return None
@@ -189,6 +192,9 @@ class MLflowTracking:
         client, experiment_id = self._reach()
 
         def record() -> str:
+            original = copies.copied_from(folder)
+            if original and (run := self.store.run(client, original)):
+                copies.check(folder, run)
             run_id = self._describe(client, experiment_id, folder, info)
             if curves:
                 upload.upload_curves(client, run_id, folder)
@@ -198,7 +204,9 @@ class MLflowTracking:
             return run_id
 
         run_id = self.store.within_patience(record)
-        upload.upload_files(client, run_id, folder, (*upload.AT_START, *upload.AT_END))
+        newest = upload.upload_files(client, run_id, folder, upload.FILES)
+        if run_id == copies.copied_from(folder):
+            copies.note(folder, run_id, newest)
         experiment_id = client.get_run(run_id).info.experiment_id
         return where(self.store, experiment_id, info.tags.get("sweep"))
 

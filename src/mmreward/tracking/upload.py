@@ -4,6 +4,7 @@ run has is left alone, what it lacks is added."""
 from __future__ import annotations
 
 import json
+import os
 import re
 from collections.abc import Iterator, Mapping, Sequence
 from datetime import UTC, datetime
@@ -29,6 +30,7 @@ RESULTS = "metrics.json"
 AT_START = ("config.yaml", "overrides.yaml", RUN_INFO)
 # Tag: the time of the newest file when all of them had been uploaded.
 NEWEST = "mlflow.newestFile"  # MLflow shows no tags that begin like this
+NEVER = "1970-01-01T00:00:00.000000000Z"  # stands for the tag where there is none
 # Files that may hold the address of a store.
 _WITH_ADDRESS = {".yaml", ".json", ".md", ".html"}
 # What a run leaves behind that is worth keeping apart from its folder. No checkpoints: they are
@@ -48,6 +50,9 @@ AT_END = (
     "bad_records.jsonl",
     "model",
 )
+
+
+FILES = (*AT_START, *AT_END)
 
 
 def allowed(name: str) -> str:
@@ -136,10 +141,11 @@ def missing(client: MlflowClient, run_id: str, metrics: Sequence[Metric]) -> lis
 
 
 def upload_curves(client: MlflowClient, run_id: str, folder: Path) -> None:
-    """Everything in curves.jsonl and system.jsonl."""
+    """Everything in curves.jsonl and system.jsonl; of a step that a run which went on from a
+    checkpoint trained again, the last measurement."""
     for name in (CURVES, SYSTEM):
-        found = points(read_rows(folder / name)[0])
-        write(client, run_id, missing(client, run_id, found))
+        last = {(point.key, point.step): point for point in points(read_rows(folder / name)[0])}
+        write(client, run_id, missing(client, run_id, list(last.values())))
 
 
 def upload_results(client: MlflowClient, run_id: str, folder: Path) -> None:
@@ -160,13 +166,16 @@ def write_final(client: MlflowClient, run_id: str, values: Mapping[str, float], 
     write(client, run_id, points([{**new, "step": 0, "time": found}]))
 
 
-def upload_files(client: MlflowClient, run_id: str, folder: Path, names: Sequence[str]) -> None:
+def upload_files(client: MlflowClient, run_id: str, folder: Path, names: Sequence[str]) -> str:
     """Files, and folders under their names; a failed run lacks some, and those are left out. So
-    are those that the run has in the same size, if they are not newer than what was uploaded."""
+    are those that the run has in the same size, if they are not newer than what was uploaded.
+
+    Returns the run's tag `NEWEST`.
+    """
     files = {path.relative_to(folder).as_posix(): path for path in _files(folder, names)}
     times = {name: _time(path) for name, path in files.items()}
-    before = client.get_run(run_id).data.tags.get(NEWEST, "")
-    stored = _stored(client, run_id) if before else {}
+    before = client.get_run(run_id).data.tags.get(NEWEST, NEVER)
+    stored = _stored(client, run_id) if before > NEVER else {}
     new = [
         name
         for name, path in files.items()
@@ -174,15 +183,28 @@ def upload_files(client: MlflowClient, run_id: str, folder: Path, names: Sequenc
     ]
     for name in new:
         upload_file(client, run_id, files[name], name.rpartition("/")[0])
-    newest = max(times.values(), default="")
+    newest = max(times.values(), default=NEVER)
     if newest > before:
         write_tags(client, run_id, {NEWEST: newest})
+    return max(newest, before)
+
+
+def newest_file(folder: Path) -> str:
+    """What `NEWEST` would be if everything in a run folder were uploaded."""
+    return max((_time(path) for path in _files(folder, FILES)), default=NEVER)
 
 
 def _time(path: Path) -> str:
     """When the file was changed: to the nanosecond, in an order that strings have."""
     seconds, rest = divmod(path.stat().st_mtime_ns, 10**9)
     return f"{datetime.fromtimestamp(seconds, UTC):%Y-%m-%dT%H:%M:%S}.{rest:09}Z"
+
+
+def set_time(path: Path, time: str) -> None:
+    """Makes `time` the moment in which the file was changed."""
+    seconds, _, rest = time.removesuffix("Z").partition(".")
+    moment = int(datetime.fromisoformat(f"{seconds}+00:00").timestamp()) * 10**9 + int(rest)
+    os.utime(path, ns=(moment, moment))
 
 
 def _files(folder: Path, names: Sequence[str]) -> Iterator[Path]:
