@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 
 from mmreward.errors import UserError
 from mmreward.tracking.store import RUN_ID_FILE
-from mmreward.tracking.upload import NEVER, NEWEST, newest_file, set_time
+from mmreward.tracking.upload_files import NEVER, NEWEST, newest_file, set_time
 
 if TYPE_CHECKING:
     from mlflow.entities import Run

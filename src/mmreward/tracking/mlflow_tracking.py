@@ -23,6 +23,7 @@ from mmreward.tracking.download import download
 from mmreward.tracking.links import runs_page, where, where_compared
 from mmreward.tracking.store import Store, known_ids, set_environment
 from mmreward.tracking.summary import SUMMARY, Summary
+from mmreward.tracking.upload_files import AT_START, FILES, upload_file, upload_files
 
 if TYPE_CHECKING:
     from mlflow import MlflowClient
@@ -172,9 +173,9 @@ class MLflowTracking:
         client, experiment_id = self.store.connect()
         run_id = self._describe(client, experiment_id, folder, RunInfo.read(folder))
         client.update_run(run_id, status="RUNNING")
-        for path in (folder / name for name in upload.AT_START):
+        for path in (folder / name for name in AT_START):
             if path.is_file():
-                upload.upload_file(client, run_id, path)
+                upload_file(client, run_id, path)
         return client, run_id
 
     def _describe(
@@ -204,7 +205,7 @@ class MLflowTracking:
             return run_id
 
         run_id = self.store.within_patience(record)
-        newest = upload.upload_files(client, run_id, folder, upload.FILES)
+        newest = upload_files(client, run_id, folder, FILES)
         if run_id == copies.copied_from(folder):
             copies.note(folder, run_id, newest)
         experiment_id = client.get_run(run_id).info.experiment_id
@@ -228,7 +229,7 @@ class MLflowTracking:
             return run_id
 
         run_id = self.store.within_patience(record)
-        upload.upload_files(client, run_id, folder, summary.artifacts)
+        upload_files(client, run_id, folder, summary.artifacts)
         sweep = info.tags.get("sweep")
         return where_compared(self.store, client, experiment_id, sweep, summary.sets)
 
