@@ -90,7 +90,8 @@ def test_mistakes_end_in_one_sentence(tmp_path: Path, arguments: list[str], said
 
 def test_ctrl_c_while_torch_is_imported_prints_nothing(tmp_path: Path) -> None:
     (tmp_path / "torch.py").write_text("import os, signal\nos.kill(os.getpid(), signal.SIGINT)\n")
-    result = run(tmp_path, PYTHONPATH=str(tmp_path))
+    path = os.pathsep.join([str(tmp_path), os.environ.get("PYTHONPATH", "")])
+    result = run(tmp_path, PYTHONPATH=path)
     assert (result.returncode, result.stdout, result.stderr) == (130, "", "")
 
 
