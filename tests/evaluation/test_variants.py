@@ -13,7 +13,7 @@ from mmreward.evaluation.paired import holm, sign_flip
 from mmreward.evaluation.runs import expand, read_runs
 from mmreward.evaluation.variants_plot import variants_figure
 from mmreward.evaluation.variants_report import summary_metrics, variants_tables, write_variants
-from mmreward.evaluation.variants_wording import headline, left_out
+from mmreward.evaluation.variants_wording import headline, remarks
 
 N = 120
 VARIANTS = ("base", "enhanced", "contrastive")
@@ -129,9 +129,10 @@ def test_one_seed_three_times_is_one_seed(tmp_path, outcomes):
     alone = comparison["benchmarks"]["digits"]["runs"][first]
     assert row["over_pairs_ci95"] == alone["metrics"]["accuracy_ci95"]
     assert list(row["repeats"].values()) == [first, first]
-    sentences = left_out(comparison)
+    sentences = remarks(comparison)
     assert len(sentences) == 2
-    assert sentences[0] == f"base s0 (1) has the same seed as {first} and does not count again"
+    said = f"base s0 (1) has the same seed as {first} and does not count again"
+    assert sentences[0] == f"left out: {said}"
     (text, _) = write_variants(tmp_path, comparison, tmp_path / "report.html")
     assert all(sentence in text.read_text() for sentence in sentences)
     assert "1 seed each" in text.read_text()
@@ -142,7 +143,7 @@ def test_one_seed_three_times_is_one_seed(tmp_path, outcomes):
     found = comparison["benchmarks"]["digits"]["variants"]
     assert found["enhanced"]["difference"]["p_seeds"] == 1
     said = "p of enhanced is of as many seeds as both have: base has 2, enhanced 1"
-    assert left_out(comparison)[-1] == said
+    assert remarks(comparison)[-1] == said
     row = found["base"]
     assert row["seeds"] == 2 and len(row["repeats"]) == 2
     assert row["accuracy"] == pytest.approx((base.mean() + other.mean()) / 2)

@@ -139,7 +139,22 @@ def test_a_run_that_cannot_say_what_it_is_costs_itself_and_not_the_upload(tmp_pa
     (folder / "0" / "run.json").write_text("{")
     compare_here(tmp_path / "out", f"runs=[{folder}]", "tracking=none")
     assert Summary.read(tmp_path / "out").tags["sweep"] == "mine", "the other one says"
-    assert f"{folder}/0/run.json cannot be read" in capsys.readouterr().out
+    assert "run.json of base s0 cannot be read" in capsys.readouterr().out
+
+
+def test_runs_from_different_code_are_told_apart(tmp_path, capsys):
+    folder = sweep(tmp_path / "mine", "done", "done", "done", "done")
+    states = ({"commit": "abc"}, {"commit": "abc"}, {"commit": "abc", "resumed_commit": "def"}, {})
+    for number, tags in enumerate(states):
+        RunInfo("", {}, tags).write(folder / str(number))
+    compare_here(tmp_path / "out", f"runs=[{folder}]", "tracking=none")
+    said = "not all runs come from the same code: abc: base s0, base s1; abc then def: enhanced s0"
+    assert f"{said}\n" in capsys.readouterr().out
+    for name in ("comparison.md", "report.md"):
+        assert said in (tmp_path / "out" / name).read_text()
+    RunInfo("", {}, {"commit": "abc"}).write(folder / "2")
+    compare_here(tmp_path / "out", f"runs=[{folder}]", "tracking=none")
+    assert "same code" not in capsys.readouterr().out
 
 
 def test_a_sweep_and_single_runs_are_compared_by_run(tmp_path):

@@ -46,6 +46,8 @@ def chosen(model: str, loss: str, seed: int = 0):
          "trainer.enable_progress_bar=false", "evaluation.batch_size=2", "hydra.run.dir=a/b"],
          "base s0"),
         ("base", "bradley_terry", ["trainer.max_steps=60"], "base s0 max_steps=60"),
+        ("base", "bradley_terry", ["checkpoint=steps", "checkpoint.best.monitor=val/loss"],
+         "base s0 monitor=loss"),
         ("nowhere", "bradley_terry", [], "nowhere+bradley_terry s0"),
     ],
 )  # fmt: skip

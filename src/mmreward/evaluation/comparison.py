@@ -2,6 +2,7 @@
 
 runs               name, folder and training of each
 jobs_left_out      a sentence for each job of a sweep that left no run
+code               {commit: the runs that were trained with it}, where that is known
 benchmarks         {set: the numbers below}
 
 Per set that at least two runs were scored on, over the pairs that all of them hold:
@@ -77,7 +78,10 @@ def common_sets(runs: Sequence[Run]) -> dict[str, CommonSet]:
 
 
 def compare(
-    runs: Sequence[Run], sets: Mapping[str, CommonSet], jobs_left_out: Sequence[str] = ()
+    runs: Sequence[Run],
+    sets: Mapping[str, CommonSet],
+    jobs_left_out: Sequence[str] = (),
+    code: Mapping[str, Sequence[str]] | None = None,
 ) -> dict[str, Any]:
     """The content of comparison.json, as the module describes."""
     return {
@@ -86,6 +90,7 @@ def compare(
             for run in runs
         ],
         "jobs_left_out": list(jobs_left_out),
+        "code": {state: list(names) for state, names in (code or {}).items()},
         "benchmarks": {name: _compare_set(runs, common) for name, common in sets.items()},
     }
 

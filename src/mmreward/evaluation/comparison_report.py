@@ -47,8 +47,8 @@ def write_comparison(
         [(run["name"], f"`{run['folder']}`") for run in comparison["runs"]],
         left=2,
     )
-    if sentences := variants_wording.left_out(comparison):
-        lines += ["Left out:", "", *[f"- {sentence}" for sentence in sentences], ""]
+    if sentences := variants_wording.remarks(comparison):
+        lines += [*[f"- {sentence}" for sentence in sentences], ""]
     for name, common in sets.items():
         lines += _section(folder, name, comparison["benchmarks"][name], common)
     lines += _cost(comparison["runs"])

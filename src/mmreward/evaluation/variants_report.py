@@ -11,7 +11,7 @@ from mmreward.evaluation.comparison_wording import p_value
 from mmreward.evaluation.markdown import markdown_table
 from mmreward.evaluation.plots import save
 from mmreward.evaluation.variants_plot import variants_figure
-from mmreward.evaluation.variants_wording import headline, left_out
+from mmreward.evaluation.variants_wording import headline, remarks
 from mmreward.evaluation.wording import percent, points, points_span, span
 
 if TYPE_CHECKING:
@@ -74,8 +74,8 @@ def write_variants(folder: Path, comparison: Mapping[str, Any], page: Path) -> l
         if lost := pairs_left_out(values):
             lines += [lost, ""]
     lines += [EXPLAINED, ""]
-    if sentences := left_out(comparison):
-        lines += ["Left out:", "", *[f"- {sentence}" for sentence in sentences], ""]
+    if sentences := remarks(comparison):
+        lines += [*[f"- {sentence}" for sentence in sentences], ""]
     lines += [f"![{FIGURE}]({FIGURE})", "", f"Every run, with figures: [{page.name}]({page.name})."]
     path = folder / MARKDOWN
     path.write_text("\n".join(lines) + "\n", encoding="utf-8")

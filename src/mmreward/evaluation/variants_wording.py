@@ -52,17 +52,20 @@ def differs_here(row: Mapping[str, Any]) -> bool:
     return row["difference"] is not None and row["difference"]["p_holm"] <= 0.05
 
 
-def left_out(comparison: Mapping[str, Any]) -> list[str]:
-    """A sentence for each job that left no run, each run that is no further seed, and each p of
-    fewer seeds than a variant has."""
-    sentences = list(comparison["jobs_left_out"])
+def remarks(comparison: Mapping[str, Any]) -> list[str]:
+    """A sentence for each job that left no run, each run that is no further seed, each p of fewer
+    seeds than a variant has, and for code that is not the same in all runs."""
+    sentences = [f"left out: {job}" for job in comparison["jobs_left_out"]]
     for values in comparison["benchmarks"].values():
         sentences += [
-            f"{run} has the same seed as {kept} and does not count again"
+            f"left out: {run} has the same seed as {kept} and does not count again"
             for row in values["variants"].values()
             for run, kept in row["repeats"].items()
         ]
         sentences += _uneven(values["variants"])
+    if len(code := comparison["code"]) > 1:
+        states = "; ".join(f"{state}: {', '.join(runs)}" for state, runs in code.items())
+        sentences.append(f"not all runs come from the same code: {states}")
     return list(dict.fromkeys(sentences))
 
 

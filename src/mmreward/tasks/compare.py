@@ -20,7 +20,7 @@ from mmreward.evaluation.comparison import compare as compare_runs
 from mmreward.evaluation.comparison_report import COMPARISON, comparison_tables, write_comparison
 from mmreward.evaluation.runs import Run, expand, is_sweep, read_runs
 from mmreward.evaluation.variants_report import summary_metrics, variants_tables, write_variants
-from mmreward.evaluation.variants_wording import left_out
+from mmreward.evaluation.variants_wording import remarks
 from mmreward.tasks.sync import names_a_store, tracking_of
 from mmreward.tracking.base import RUN_INFO, RunInfo, Tracking
 from mmreward.tracking.no_tracking import NoTracking
@@ -71,7 +71,7 @@ def report(
     """
     with console.status("comparing the runs"):
         sets = common_sets(runs)
-        comparison = compare_runs(runs, sets, jobs_left_out)
+        comparison = compare_runs(runs, sets, jobs_left_out, _code(runs))
         page = write_comparison(folder, comparison, sets)
         files = [folder / COMPARISON, page, page.with_suffix(".md"), folder / "figures"]
         figure = ""
@@ -81,8 +81,8 @@ def report(
             figure = f" (figure: {written[-1]})"
     for table in (variants_tables if by_variant else comparison_tables)(comparison):
         console.print(table)
-    for sentence in left_out(comparison):
-        console.print(f"left out: {sentence}", soft_wrap=True)
+    for sentence in remarks(comparison):
+        console.print(sentence, soft_wrap=True)
     console.print(f"report: {page}{figure}", soft_wrap=True)
     return comparison, files
 
@@ -97,13 +97,10 @@ def track(
 ) -> None:
     """Logs the comparison as a run of its own, beside the runs of a sweep if all are of that one;
     see `Tracking.summary`."""
-    sweeps = set()
-    for run in runs:
-        if (run.folder / RUN_INFO).is_file():
-            try:
-                sweeps.add(RunInfo.read(run.folder).tags.get("sweep"))
-            except UserError as error:  # its numbers could be read, and were compared
-                console.print(f"not known of which sweep: {error}", soft_wrap=True)
+    found = _infos(runs)
+    sweeps = {info.tags.get("sweep") for info in found.values() if info}
+    for run in (run for run, info in found.items() if info is None):
+        console.print(f"{RUN_INFO} of {run} cannot be read: not known of which sweep it is")
     sweep = sweeps.pop() if len(sweeps) == 1 else None
     tags = {"task": "compare", "compared": ", ".join(run.name for run in runs)}
     name = "comparison"
@@ -113,3 +110,25 @@ def track(
     link = tracking.summary(folder, name, summary_metrics(comparison), tags, files)
     if link:
         console.print(link, soft_wrap=True)
+
+
+def _infos(runs: Sequence[Run]) -> dict[str, RunInfo | None]:
+    """What each run says of itself; None where that cannot be read, though its numbers could."""
+    found: dict[str, RunInfo | None] = {}
+    for run in runs:
+        if (run.folder / RUN_INFO).is_file():
+            try:
+                found[run.name] = RunInfo.read(run.folder)
+            except UserError:
+                found[run.name] = None
+    return found
+
+
+def _code(runs: Sequence[Run]) -> dict[str, list[str]]:
+    """{state of the code: the runs that were trained with it}, of those that say so."""
+    found: dict[str, list[str]] = {}
+    for run, info in _infos(runs).items():
+        if info and "commit" in info.tags:
+            states = [info.tags[tag] for tag in ("commit", "resumed_commit") if tag in info.tags]
+            found.setdefault(" then ".join(states), []).append(run)
+    return found

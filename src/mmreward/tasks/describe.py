@@ -42,6 +42,7 @@ _WITHOUT_EFFECT = {
     "trainer.log_every_n_steps", "data.num_workers", "data.eval_batch_size",
 }  # fmt: skip
 _GROUPS_WITHOUT_EFFECT = {"checkpoint", "evaluation"}
+_WHICH_WEIGHTS = {"checkpoint.best.monitor", "checkpoint.best.mode"}
 _NAMED_AT_MOST = 4
 
 # Of a sweep's jobs: the colours that figures have, then lighter and darker ones.
@@ -101,7 +102,8 @@ def run_name(cfg: DictConfig, overrides: Sequence[str], common: Sequence[str] | 
     for override in overrides:
         key = _key(override)
         parts = key.split(".")
-        if key not in unnamed and parts[0] not in groups and override not in (common or ()):
+        kept = key not in unnamed and (parts[0] not in groups or key in _WHICH_WEIGHTS)
+        if kept and override not in (common or ()):
             said.append((parts, override.partition("=")[2]))
     last = [parts[-1] for parts, _ in said]
     words = [
