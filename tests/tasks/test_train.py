@@ -11,8 +11,9 @@ from typing import Any
 import pytest
 import torch
 from hydra import compose, initialize_config_dir
-from omegaconf import DictConfig, OmegaConf
+from omegaconf import OmegaConf
 from safetensors.torch import load_file
+from small_training import checkpoint, config, equal, killed_in, run
 
 from mmreward.bundle import load_bundle
 from mmreward.config import CONF
@@ -29,25 +30,6 @@ from mmreward.tasks.run_folder import resume_run
 from mmreward.tasks.train import train
 from mmreward.tracking import SWEEP
 
-# Eight batches an epoch, a validation every four; a model of 60,000 parameters.
-SMALL = (
-    "model.backbone.hidden_size=32",
-    "model.backbone.layers=2",
-    "model.backbone.vision_depth=1",
-    "data.source.train_records=64",
-    "data.batch_size=8",
-    "trainer.max_steps=12",
-    "trainer.val_check_interval=4",
-    "trainer.log_every_n_steps=1",
-    "trainer.enable_progress_bar=false",
-    "tracking=none",
-)
-
-
-def config(*overrides: str, small: tuple[str, ...] = SMALL) -> DictConfig:
-    with initialize_config_dir(str(CONF), version_base="1.3"):
-        return compose("config", [*small, *overrides])
-
 
 @pytest.fixture(autouse=True)
 def _few_scans(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -61,21 +43,6 @@ def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """A fresh working folder; without Hydra's command line the run lives right here."""
     monkeypatch.chdir(tmp_path)
     return tmp_path
-
-
-def run(folder: Path, *overrides: str, monkeypatch: pytest.MonkeyPatch) -> dict[str, Any]:
-    folder.mkdir(exist_ok=True)
-    monkeypatch.chdir(folder)
-    train(config(*overrides))
-    return load_file(folder / "model" / "model.safetensors")
-
-
-def checkpoint(folder: Path, name: str = "last") -> dict[str, Any]:
-    return torch.load(folder / "checkpoints" / f"{name}.ckpt", weights_only=True)
-
-
-def equal(ours: dict[str, Any], theirs: dict[str, Any]) -> bool:
-    return ours.keys() == theirs.keys() and all(torch.equal(ours[n], theirs[n]) for n in ours)
 
 
 def test_a_run_leaves_everything_behind(folder: Path) -> None:
@@ -219,15 +186,8 @@ def test_a_resumed_run_equals_an_uninterrupted_one(
     """Killed in the middle of an epoch, right after its end, in the middle of the next one."""
     whole = run(tmp_path / "whole", monkeypatch=monkeypatch)
 
-    step = RewardModule.training_step
     with monkeypatch.context() as patch:
-
-        def dies(self: RewardModule, batch: Any, batch_idx: int) -> Any:
-            if self.global_step == killed_in_step - 1:
-                raise RuntimeError("killed")
-            return step(self, batch, batch_idx)
-
-        patch.setattr(RewardModule, "training_step", dies)
+        killed_in(killed_in_step, patch)
         with pytest.raises(RuntimeError, match="killed"):
             run(tmp_path / "broken", monkeypatch=monkeypatch)
 

@@ -12,6 +12,7 @@ from lightning.pytorch.callbacks import EarlyStopping, ModelCheckpoint, TQDMProg
 from lightning.pytorch.utilities.exceptions import MisconfigurationException
 from omegaconf import DictConfig, OmegaConf
 
+from mmreward.checkpoints import CheckpointsOnDisk
 from mmreward.config import build
 from mmreward.curves import Curves
 from mmreward.data.datamodule import PreferenceData
@@ -88,6 +89,7 @@ def make_trainer(cfg: DictConfig, folder: Path) -> tuple[pl.Trainer, Throughput]
         throughput,
         OwnSignal(),
         Curves(folder),
+        CheckpointsOnDisk(),
         *(
             build(node, f"checkpoint.{name}", dirpath=folder / "checkpoints")
             for name, node in cfg.checkpoint.items()
@@ -127,5 +129,7 @@ def keep_best(
             sign = 1 if best.mode == "max" else -1
             if sign * score >= sign * float(best.best_model_score):
                 return
+        if not best.best_model_path:  # somebody took it away
+            return
         state = torch.load(best.best_model_path, map_location="cpu", weights_only=True)
         module.load_state_dict(state["state_dict"], strict=False)
