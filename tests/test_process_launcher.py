@@ -563,6 +563,18 @@ def test_what_is_imported_for_the_jobs_leaves_no_thread_behind(tracking: str) ->
     )
 
 
+def test_an_accuracy_is_read_from_what_the_job_left(tmp_path: Path) -> None:
+    assert _folder.read_accuracy(tmp_path) is None
+    for content, accuracy in (
+        ('{"benchmarks": {"digits": {"accuracy": 0.75}, "other": {"accuracy": 0.5}}}', 0.75),
+        ('{"benchmarks": {}}', None),
+        ('{"benchmarks": [1]}', None),
+        ('{"benchma', None),
+    ):
+        (tmp_path / "metrics.json").write_text(content)
+        assert _folder.read_accuracy(tmp_path) == accuracy
+
+
 def test_a_result_is_whole_or_not_there(tmp_path: Path) -> None:
     _folder.write_result(tmp_path, ["a=1"], 0.5, 1.234)
     assert _folder.read_result(tmp_path, ["a=1"]) == {

@@ -106,8 +106,11 @@ def test_jobs_of_two_ranks_one_of_them_killed_and_run_again(tmp_path: Path) -> N
 
     comparison = read(tmp_path / "sweep/comparison.json")
     (variant,) = comparison["benchmarks"]["digits"]["variants"].values()
-    accuracies = [read(tmp_path / f"sweep/{i}/result.json")["returned"] for i in (0, 1)]
+    measured = [read(tmp_path / f"sweep/{i}/metrics.json") for i in (0, 1)]
+    accuracies = [each["benchmarks"]["digits"]["accuracy"] for each in measured]
     assert variant["seeds"] == 2 and variant["accuracy"] == pytest.approx(sum(accuracies) / 2)
+    for accuracy in accuracies:
+        assert f"{100 * accuracy:.1f} %" in screen
 
     import mlflow
 

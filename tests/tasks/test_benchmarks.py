@@ -146,7 +146,7 @@ def test_training_ends_with_the_chosen_benchmarks(
     folder = tmp_path / "new"
     folder.mkdir()
     monkeypatch.chdir(folder)
-    accuracy = train(
+    train(
         config(
             *TINY,
             "benchmark=[vl_rewardbench,preference]",
@@ -157,7 +157,6 @@ def test_training_ends_with_the_chosen_benchmarks(
     )
     written = json.loads((folder / "metrics.json").read_text())["benchmarks"]
     assert list(written) == ["vl_rewardbench", "digits"]
-    assert accuracy == written["vl_rewardbench"]["accuracy"]  # of the first in the list
 
 
 def test_a_resumed_run_forgets_what_its_old_weights_were_scored_on(

@@ -3,6 +3,7 @@
 <sweep>/<job>/job.json     what runs here: number, overrides, folder; written before the job starts
 <sweep>/<job>/console.log  everything the job printed, in all its tries
 <sweep>/<job>/result.json  overrides, what the task returned, seconds; written last, at once
+<sweep>/<job>/metrics.json where a job leaves its benchmarks' accuracies, if it does
 """
 
 from __future__ import annotations
@@ -16,7 +17,7 @@ from typing import Any
 
 from mmreward.files import replace_file
 
-JOB, RESULT, LOG = "job.json", "result.json", "console.log"
+JOB, RESULT, LOG, METRICS = "job.json", "result.json", "console.log", "metrics.json"
 
 Known = dict[tuple[str, ...], list[tuple[int, Path]]]
 
@@ -55,6 +56,14 @@ def read_result(folder: Path, overrides: Sequence[str]) -> dict[str, Any] | None
     """The result of a finished job with these overrides; None if there is none or half of one."""
     result = _read(folder / RESULT)
     return result if result and result.get("overrides") == list(overrides) else None
+
+
+def read_accuracy(folder: Path) -> float | None:
+    """On the first benchmark that the job in `folder` was scored on; None if it was on none."""
+    benchmarks = (_read(folder / METRICS) or {}).get("benchmarks")
+    first = next(iter(benchmarks.values()), None) if isinstance(benchmarks, dict) else None
+    accuracy = first.get("accuracy") if isinstance(first, dict) else None
+    return accuracy if isinstance(accuracy, float) else None
 
 
 def _write(path: Path, content: Any) -> None:

@@ -7,12 +7,12 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 from textwrap import shorten
-from typing import Any
 
 from rich.console import Console, RenderableType
 from rich.status import Status
 from rich.table import Table
 
+from hydra_plugins.mmreward_process._folder import read_accuracy
 from hydra_plugins.mmreward_process._job import Job
 
 
@@ -61,7 +61,8 @@ class Screen:
         if job.failed:
             self._line(job, "FAILED", f"  {shorten(job.reason, 200)}; see {job.log}")
         else:
-            self._line(job, "done", f"  {accuracy(job.returned)}  {job.seconds:,.0f} s")
+            found = accuracy(job) or returned(job)
+            self._line(job, "done", f"  {found}  {job.seconds:,.0f} s")
 
     def _line(self, job: Job, what: str, more: str) -> None:
         self.say(f"job {job.number:<3} {what:<6}  {job.label:<{self._wide}}{more}".rstrip())
@@ -71,6 +72,7 @@ class Screen:
         table.add_column("job", justify="right")
         table.add_column("overrides", overflow="fold")
         table.add_column("status", overflow="fold")
+        table.add_column("returned", justify="right", no_wrap=True)
         table.add_column("accuracy", justify="right", no_wrap=True)
         table.add_column("seconds", justify="right", no_wrap=True)
         table.add_column("log", overflow="fold")
@@ -79,11 +81,18 @@ class Screen:
             status = f"{job.status}: {reason}" if reason else job.status
             seconds = "" if job.seconds is None else f"{job.seconds:,.0f}"
             log = job.log.relative_to(self._folder)
-            cells = (str(job.number), job.label, status, accuracy(job.returned), seconds, str(log))
+            numbers = (returned(job), accuracy(job), seconds)
+            cells = (str(job.number), job.label, status, *numbers, str(log))
             table.add_row(*cells, style="bold red" if job.failed else None)
         self._print(table, soft_wrap=False)
 
 
-def accuracy(returned: Any) -> str:
-    """What a task returned, which is its accuracy if it is a number."""
-    return f"{100 * returned:.1f} %" if isinstance(returned, float) else ""
+def returned(job: Job) -> str:
+    """What a sweeper that searches goes by."""
+    return f"{job.returned:.4g}" if isinstance(job.returned, float) else ""
+
+
+def accuracy(job: Job) -> str:
+    """What the job left as its result, whatever it returned."""
+    found = read_accuracy(job.folder) if job.done else None
+    return "" if found is None else f"{100 * found:.1f} %"

@@ -35,11 +35,13 @@ class Fitted:
     """What is left of a training besides the model, which holds the best weights.
 
     device:    where it was trained
+    validated: the metric of the best weights, by which they were chosen; None without validation
     cost:      the `training` part of metrics.json
     rank_zero: whether this process is the one that writes
     """
 
     device: torch.device
+    validated: float | None
     cost: dict[str, Any]
     rank_zero: bool
 
@@ -67,14 +69,14 @@ def fit(
         trainer.fit(module, data, ckpt_path=start, weights_only=True)
     except MisconfigurationException as error:
         raise UserError(f"training cannot start: {error}") from error
-    keep_best(module, data, trainer, folder / "checkpoints")
+    validated = keep_best(module, data, trainer, folder / "checkpoints")
     trainable, total = count_parameters(model)
     cost = {
         "parameters": total,
         "trained_parameters": trainable,
         **throughput.summary(trainer.global_step),
     }
-    return Fitted(trainer.strategy.root_device, cost, trainer.is_global_zero)
+    return Fitted(trainer.strategy.root_device, validated, cost, trainer.is_global_zero)
 
 
 def make_trainer(cfg: DictConfig, folder: Path) -> tuple[pl.Trainer, Throughput]:
@@ -112,24 +114,24 @@ def make_trainer(cfg: DictConfig, folder: Path) -> tuple[pl.Trainer, Throughput]
 
 def keep_best(
     module: RewardModule, data: PreferenceData, trainer: pl.Trainer, folder: Path
-) -> None:
-    """Leaves the module with the best weights by the metric a checkpoint callback follows.
+) -> float | None:
+    """Leaves the module with the best weights by the metric a checkpoint callback follows; returns
+    what these were validated with, None without a validation split or such a callback.
 
     The steps after the last validation count as well: the end of training is saved as the
     checkpoint to resume from, validated, and kept if it is better than what was saved.
     """
     trainer.save_checkpoint(folder / "last.ckpt")
     following = [c for c in trainer.checkpoint_callbacks if getattr(c, "monitor", None)]
-    if following and isinstance(best := following[0], ModelCheckpoint):
-        if module.validated_at != module.trainer.global_step:
-            measured = trainer.validate(module, data, verbose=False)
-            score = measured[0].get(str(best.monitor)) if measured else None  # no validation split
-            if best.best_model_score is None or score is None:
-                return
-            sign = 1 if best.mode == "max" else -1
-            if sign * score >= sign * float(best.best_model_score):
-                return
-        if not best.best_model_path:  # somebody took it away
-            return
-        state = torch.load(best.best_model_path, map_location="cpu", weights_only=True)
-        module.load_state_dict(state["state_dict"], strict=False)
+    if not following or not isinstance(best := following[0], ModelCheckpoint):
+        return None
+    before = None if best.best_model_score is None else float(best.best_model_score)
+    if module.validated_at != trainer.global_step or before is None:
+        measured = trainer.validate(module, data, verbose=False)
+        score = measured[0].get(str(best.monitor)) if measured else None
+        sign = 1 if best.mode == "max" else -1
+        if before is None or score is None or sign * score >= sign * before:
+            return score
+    state = torch.load(best.best_model_path, map_location="cpu", weights_only=True)
+    module.load_state_dict(state["state_dict"], strict=False)
+    return before

@@ -54,7 +54,10 @@ class Parts:
 
 
 def train(cfg: DictConfig) -> float | None:
-    """Trains what the configuration describes and returns its test accuracy (rank zero)."""
+    """Trains what the configuration describes. Returns on rank zero what a search over settings may
+    go by: the metric of the best weights on the validation split (`checkpoint.best.monitor`), None
+    without one. The test split must not choose anything: a comparison of the winner on the pairs
+    that chose it would flatter it."""
     quiet()
     build(cfg.tracking, "tracking")  # an address that is none shows before anything is written
     folder, cfg, overrides = open_run(cfg)
@@ -106,7 +109,7 @@ def train(cfg: DictConfig) -> float | None:
     console.print(f"run folder: {folder}", soft_wrap=True)
     if link:
         console.print(link, soft_wrap=True)
-    return metrics["benchmarks"][sets[0].name]["accuracy"]
+    return fitted.validated
 
 
 def assemble(cfg: DictConfig) -> Parts:
