@@ -293,7 +293,7 @@ def test_the_same_line_again_runs_what_is_not_done(folder: Path) -> None:
     code, _ = sweep(folder, "do=fine,other", "seed=0,1")
     assert code == 0
     found = {tuple(job["overrides"]): (job["job"], job["status"]) for job in jobs(folder)}
-    assert found == {
+    assert found == {  # and nothing of do=leave, which left no result
         ("do=fine", "seed=0"): (0, "done before"),
         ("do=fine", "seed=1"): (3, "done"),
         ("do=other", "seed=0"): (2, "done before"),
@@ -301,6 +301,30 @@ def test_the_same_line_again_runs_what_is_not_done(folder: Path) -> None:
     }
     assert seen(folder, 1)["argv"].count("do=leave") == 1
     assert results[0].stat().st_mtime_ns == before
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("subdir", ["${hydra.job.num}", "${do} ${seed}"])
+def test_another_line_extends_the_sweep(folder: Path, subdir: str) -> None:
+    place = f"hydra.sweep.subdir='{subdir}'"
+    assert sweep(folder, "do=fine,raise", "seed=0,1", place)[0] == 1
+    before = jobs(folder)
+    code, screen = sweep(folder, "do=fine2", "seed=0,1", place, "hydra.sweeper.max_batch_size=1")
+    assert code == 0 and "sweep of 1 jobs" in screen, screen
+    found = jobs(folder)
+    assert [(job["job"], job["status"], *job["overrides"]) for job in found] == [
+        (0, "done before", "do=fine", "seed=0"),
+        (1, "done before", "do=fine", "seed=1"),
+        (4, "done", "do=fine2", "seed=0"),
+        (5, "done", "do=fine2", "seed=1"),
+    ]
+    for now, then in zip(found[:2], before[:2], strict=True):
+        assert now | {"status": "done", "seconds": then["seconds"]} == then
+    # The whole of it again: what an earlier line began with stays first.
+    code, _ = sweep(folder, "do=fine2,fine", "seed=0,1", place)
+    assert [(job["job"], job["status"]) for job in jobs(folder)] == [
+        (number, "done before") for number in (0, 1, 4, 5)
+    ]
 
 
 @pytest.mark.slow

@@ -67,6 +67,24 @@ def test_one_finished_job_leaves_nothing_to_compare(tmp_path, capsys):
     assert not (folder / "comparison.json").exists()
 
 
+def test_an_earlier_comparison_is_not_taken_for_this_one(tmp_path, capsys):
+    folder = sweep(tmp_path / "sweep", "done", "done", "done")
+    ended(folder, capsys)
+    of_runs = {"0", "1", "2", "sweep.json", "summary.json", "mlflow_run_id", "tracked"}
+    assert {"comparison.png", "report.html", "figures"} < {path.name for path in folder.iterdir()}
+    (folder / "figures" / "of another set.png").touch()
+    ended(folder, capsys)
+    assert not (folder / "figures" / "of another set.png").exists()
+    for job in ("0", "2"):
+        (folder / job / "scores.jsonl").unlink()
+    assert ended(folder, capsys).startswith("no comparison: 1 of the sweep's jobs")
+    assert {path.name for path in folder.iterdir()} == of_runs
+    # Without a comparison, what has its names is not its own.
+    (folder / "report.md").touch()
+    ended(folder, capsys)
+    assert (folder / "report.md").exists()
+
+
 def test_what_breaks_the_comparison_does_not_break_the_sweep(tmp_path, capsys, monkeypatch):
     folder = sweep(tmp_path / "sweep", "done", "done")
 

@@ -46,13 +46,16 @@ def launch(
     folder = Path(str(launcher.config.hydra.sweep.dir))
     folder.mkdir(parents=True, exist_ok=True)
     with _alone(folder):
-        jobs, configs = plan(launcher, job_overrides, first, folder)
+        jobs, configs, earlier = plan(launcher, job_overrides, first, folder)
         common = label(jobs, constants(launcher))
         screen = Screen(jobs, folder)
         if not launcher.jobs:  # later batches of a sweeper go on below the lines of the first
             screen.plan(jobs, launcher.n_jobs, common)
         launcher.jobs += jobs
-        _run(launcher, folder, jobs, configs, common, screen)
+        ours = {job.folder for job in launcher.jobs}
+        kept = [job for job in earlier if job.folder not in ours]  # of other lines, later batches
+        report = Report(folder, [*launcher.jobs, *kept], screen)
+        _run(launcher, folder, jobs, configs, common, report, screen)
     failed = sum(job.failed for job in jobs)
     if len(jobs) > 1:
         screen.table(jobs)
@@ -75,10 +78,10 @@ def _run(
     jobs: Sequence[Job],
     configs: Sequence[DictConfig],
     common: Sequence[str],
+    report: Report,
     screen: Screen,
 ) -> None:
     """Runs those of the jobs that wait."""
-    report = Report(folder, launcher.jobs, screen)
     waiting = [job for job in jobs if job.status == "waiting"]
     environment = {
         tracking.SWEEP: tracking.sweep_name(folder),
@@ -98,11 +101,15 @@ def _run(
 
 
 class Report:
-    """Tells what happens to the jobs: on disk before on the screen."""
+    """Tells what happens to the jobs: on disk before on the screen.
+
+    jobs: all that sweep.json is to list; it does so by number, so that what an earlier line of the
+          sweep began with stays first
+    """
 
     def __init__(self, folder: Path, jobs: Sequence[Job], screen: Screen) -> None:
         self._folder = folder
-        self._jobs = jobs
+        self._jobs = sorted(jobs, key=lambda job: job.number)
         self._screen = screen
 
     def record(self) -> None:

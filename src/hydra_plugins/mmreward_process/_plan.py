@@ -17,7 +17,7 @@ from hydra.core.singleton import Singleton
 from hydra.types import RunMode
 from omegaconf import DictConfig, OmegaConf, open_dict, read_write
 
-from hydra_plugins.mmreward_process._folder import known_jobs
+from hydra_plugins.mmreward_process._folder import Known, known_jobs
 from hydra_plugins.mmreward_process._job import Job
 from mmreward.errors import UserError
 
@@ -27,13 +27,15 @@ if TYPE_CHECKING:
 
 def plan(
     launcher: ProcessLauncher, job_overrides: Sequence[Sequence[str]], first: int, sweep: Path
-) -> tuple[list[Job], list[DictConfig]]:
-    """The jobs, finished ones marked, and their configurations.
+) -> tuple[list[Job], list[DictConfig], list[Job]]:
+    """The jobs, finished ones marked, their configurations, and the finished jobs of this folder
+    that are not among them.
 
     A job whose overrides ran in this sweep folder before goes where they ran. No other folder with
-    something in it is used, so nothing of an earlier sweep is lost.
+    something in it is used, and no other job's number, so nothing of an earlier sweep is lost.
     """
     known = known_jobs(sweep)
+    numbers = {number for places in known.values() for number, _ in places}
     taken: set[Path] = set()
     jobs, configs = [], []
     loader = launcher.hydra_context.config_loader
@@ -45,7 +47,8 @@ def plan(
             number, folder = before.pop(0)  # given twice, it runs twice
             _number(config, number)
         else:
-            number, folder = _free(config, number, sweep, taken)
+            number, folder = _free(config, number, sweep, numbers, taken)
+        numbers.add(number)
         taken.add(folder)
         argv = _command_line(config, overrides, number, folder)
         _make_single_run(config, folder)
@@ -59,7 +62,18 @@ def plan(
         job.skip_if_finished()
         jobs.append(job)
         configs.append(config)
-    return jobs, configs
+    return jobs, configs, _finished(known, sweep)
+
+
+def _finished(known: Known, sweep: Path) -> list[Job]:
+    jobs = [
+        Job(number, list(overrides), sweep, folder, argv=[], content=b"")
+        for overrides, places in known.items()
+        for number, folder in places
+    ]
+    for job in jobs:
+        job.skip_if_finished()
+    return [job for job in jobs if job.done]
 
 
 def constants(launcher: ProcessLauncher) -> set[str]:
@@ -89,10 +103,15 @@ def label(jobs: Sequence[Job], constants: Set[str]) -> list[str]:
     return common
 
 
-def _free(config: DictConfig, number: int, sweep: Path, taken: set[Path]) -> tuple[int, Path]:
-    """The first number from `number` on whose folder nothing lies in."""
+def _free(
+    config: DictConfig, number: int, sweep: Path, numbers: Set[int], taken: Set[Path]
+) -> tuple[int, Path]:
+    """The first number from `number` on that no other job has and on whose folder nothing lies
+    in."""
     tried = set()
     for candidate in count(number):
+        if candidate in numbers:
+            continue
         _number(config, candidate)
         folder = _folder(config, sweep)
         if folder not in taken and not (folder.is_dir() and any(folder.iterdir())):

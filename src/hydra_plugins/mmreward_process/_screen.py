@@ -61,8 +61,9 @@ class Screen:
         if job.failed:
             self._line(job, "FAILED", f"  {shorten(job.reason, 200)}; see {job.log}")
         else:
-            found = accuracy(job) or returned(job)
-            self._line(job, "done", f"  {found}  {job.seconds:,.0f} s")
+            search = returned(job) and f"returned {returned(job)}"
+            more = (accuracy(job), search, f"{job.seconds:,.0f} s")
+            self._line(job, "done", "".join(f"  {each}" for each in more if each))
 
     def _line(self, job: Job, what: str, more: str) -> None:
         self.say(f"job {job.number:<3} {what:<6}  {job.label:<{self._wide}}{more}".rstrip())

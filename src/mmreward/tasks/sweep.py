@@ -6,6 +6,7 @@ launch in batches are compared as a whole.
 
 from __future__ import annotations
 
+import shutil
 import traceback
 from pathlib import Path
 from typing import Any
@@ -45,14 +46,34 @@ class CompareSweep(Callback):
 
 
 def compare_sweep(folder: Path, console: Console) -> None:
-    """See `CompareSweep`. Raises UserError if there is nothing to compare."""
+    """See `CompareSweep`. Raises UserError if there is nothing to compare.
+
+    What an earlier comparison left in the folder goes first: it is about other runs, and must not
+    be taken for that of these, whatever becomes of theirs.
+    """
     from mmreward.evaluation.runs import read_runs, runs_of_sweep
     from mmreward.tasks.compare import report, track
 
     folders, left_out = runs_of_sweep(folder)
+    forget_comparison(folder)
     if len(folders) < 2:
         raise UserError(f"{len(folders)} of the sweep's jobs left a run behind, which takes two")
     runs = read_runs(folders, left_out=left_out)
     comparison, files = report(folder, runs, left_out, console, by_variant=True)
     tracking = build(load_run_config(folders[0])[1].tracking, "tracking")
     track(tracking, folder, runs, comparison, files, console)
+
+
+def forget_comparison(folder: Path) -> None:
+    """Removes what `report` wrote into the folder, if it did. What a tracker has of it stays until
+    there is another one."""
+    from mmreward.evaluation.comparison_report import COMPARISON
+    from mmreward.evaluation.markdown import FIGURES, REPORT
+    from mmreward.evaluation.variants_report import FIGURE, MARKDOWN
+
+    if not (folder / COMPARISON).is_file():
+        return  # then a report.md here is somebody else's
+    page = Path(REPORT).with_suffix(".html")
+    for name in (COMPARISON, MARKDOWN, FIGURE, REPORT, page):
+        (folder / name).unlink(missing_ok=True)
+    shutil.rmtree(folder / FIGURES, ignore_errors=True)
