@@ -10,6 +10,7 @@ import sys
 import time
 from pathlib import Path
 
+import lightning.pytorch as pl
 import pytest
 from hydra.core.plugins import Plugins
 from hydra.plugins.launcher import Launcher
@@ -180,7 +181,7 @@ from hydra_plugins.mmreward_process import _launch
 def ended(self, job):
     while not os.path.exists("sweep/1/seen.json"):  # the other job is at work
         time.sleep(0.05)
-    raise OSError("the disk is full")
+    raise ZeroDivisionError("a bug of ours")
 
 _launch.Report.ended = ended
 """
@@ -190,9 +191,44 @@ _launch.Report.ended = ended
 def test_a_launcher_that_fails_leaves_no_job_behind(folder: Path) -> None:
     (folder / "patch.py").write_text(FAILS)
     code, screen = sweep(folder, "do=fine,wait", "hydra.launcher.n_jobs=2")
-    assert code == 1 and "the disk is full" in screen
+    assert code == 1 and "a bug of ours" in screen
     assert [job["status"] for job in jobs(folder)] == ["done", "interrupted"]
     assert until(lambda: not members(seen(folder, 1)["group"]))
+
+
+# The list of jobs cannot be written until two jobs have ended.
+DISK_IS_FULL = """
+from pathlib import Path
+from hydra_plugins.mmreward_process import _launch
+
+write = _launch.write_sweep
+
+def write_sweep(folder, rows):
+    if len(list(Path(folder).glob("*/result.json"))) < 2:
+        raise OSError(28, "No space left on device")
+    write(folder, rows)
+
+_launch.write_sweep = write_sweep
+"""
+
+
+@pytest.mark.slow
+def test_jobs_go_on_where_nothing_can_be_written_about_them(folder: Path) -> None:
+    (folder / "patch.py").write_text(DISK_IS_FULL)
+    code, screen = sweep(folder, "do=fine,other", "seed=0,1", "hydra.launcher.n_jobs=2")
+    assert code == 0 and "Traceback" not in screen, screen
+    assert "warning: sweep.json could not be written ([Errno 28] No space left" in screen
+    assert [job["status"] for job in jobs(folder)] == ["done"] * 4
+
+
+@pytest.mark.slow
+def test_a_job_whose_folder_cannot_be_made_is_the_only_one_to_fail(folder: Path) -> None:
+    (folder / "sweep").mkdir()
+    (folder / "sweep" / "1").write_text("in the way")
+    code, screen = sweep(folder, "seed=0,1,2", "hydra.launcher.n_jobs=2")
+    assert code == 1 and "Traceback" not in screen, screen
+    assert [job["status"] for job in jobs(folder)] == ["done", "failed", "done"]
+    assert jobs(folder)[1]["reason"].startswith("could not start: [Errno 17] File exists")
 
 
 def shell(folder: Path, line: str) -> subprocess.Popen[str]:
@@ -343,6 +379,40 @@ def test_folders_that_cannot_be_used(folder: Path) -> None:
     assert code == 1 and "give another hydra.sweep.dir" in screen
 
 
+# A sweeper thinks after each batch until it is told to go on.
+THINKS = """
+import itertools, os, time
+from hydra_plugins.mmreward_process import _launch
+
+launch, batches = _launch.launch, itertools.count()
+
+def thinks(*arguments):
+    returned, batch = launch(*arguments), next(batches)
+    open(f"returned {batch}", "w").close()
+    while not os.path.exists(f"go on {batch}"):
+        time.sleep(0.05)
+    return returned
+
+_launch.launch = thinks
+"""
+
+
+@pytest.mark.slow
+def test_a_folder_is_a_sweep_s_own_until_its_end(folder: Path) -> None:
+    """Between batches, and after the last one, when the jobs are compared."""
+    (folder / "patch.py").write_text(THINKS)
+    first = start(folder, "seed=0,1", "hydra.sweeper.max_batch_size=1")
+    for batch in (0, 1):
+        until((folder / f"returned {batch}").exists)
+        code, screen = sweep(folder, "do=other")
+        assert code == 1 and "another sweep is running in sweep" in screen, screen
+        (folder / f"go on {batch}").touch()
+    screen, _ = first.communicate(timeout=60)
+    assert first.returncode == 0, screen
+    assert [job["status"] for job in jobs(folder)] == ["done", "done"]
+    assert sweep(folder, "do=other")[0] == 0
+
+
 @pytest.mark.parametrize("option", ["n_jobs=0", "timeout=-1", "timeout=0"])
 def test_options_that_make_no_sense_are_refused(folder: Path, option: str) -> None:
     code, screen = sweep(folder, "do=fine", f"hydra.launcher.{option}")
@@ -464,6 +534,27 @@ def test_a_job_is_a_run_of_its_own(folder: Path) -> None:
     again = json.loads((where / "seen.json").read_text())
     assert (again["dir"], again["mode"], again["number"]) == ("a sweep=1/1", "RUN", 1)
     assert sorted(path.name for path in folder.iterdir()) == ["a sweep=1", "conf", "program.py"]
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("asked", [{"SLURM_NTASKS": "4"}, {"SLURM_NTASKS_PER_NODE": "1"}])
+def test_the_tasks_of_a_batch_script_are_the_sweep_s_and_not_its_jobs(
+    folder: Path, monkeypatch: pytest.MonkeyPatch, asked: dict[str, str]
+) -> None:
+    script = {
+        "SLURM_JOB_ID": "1", "SLURM_JOB_NAME": "sweep.sh", "SLURM_NTASKS": "1",
+        "SLURM_PROCID": "0", "SLURM_LOCALID": "0", "SLURM_NODEID": "0",
+    }  # fmt: skip
+    assert sweep(folder, "do=fine", **{**script, **asked})[0] == 0
+    for name in [name for name in os.environ if name.startswith("SLURM_")]:
+        monkeypatch.delenv(name)
+    found = seen(folder, 0)["environment"]
+    for name in [name for name in found if name.startswith("SLURM_")]:
+        monkeypatch.setenv(name, found[name])
+    assert found["SLURM_JOB_ID"] == "1"  # where the job runs may be asked
+    trainer = pl.Trainer(accelerator="cpu", devices=2, strategy="ddp", logger=False)
+    environment = trainer.strategy.cluster_environment
+    assert not environment.creates_processes_externally, "else nobody starts the second rank"
 
 
 @pytest.mark.slow

@@ -77,7 +77,11 @@ def second_rank(job: Path) -> int | None:
 
 
 @pytest.mark.slow
-def test_jobs_of_two_ranks_one_of_them_killed_and_run_again(tmp_path: Path) -> None:
+def test_jobs_of_two_ranks_one_of_them_killed_and_run_again(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for name in ("NTASKS", "JOB_ID", "PROCID", "LOCALID", "NODEID"):  # in a batch script of SLURM
+        monkeypatch.setenv(f"SLURM_{name}", "4" if name == "NTASKS" else "0")
     line = (*TINY, *TWO_RANKS, "trainer.max_steps=16", "seed=0,1")
     process = start(tmp_path, *line)
     job = tmp_path / "sweep" / "1"

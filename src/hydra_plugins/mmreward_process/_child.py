@@ -15,10 +15,14 @@ from hydra_plugins.mmreward_process import _preload
 from hydra_plugins.mmreward_process._folder import write_result
 from hydra_plugins.mmreward_process._job import Job
 
-# What an earlier trainer leaves in the environment; another one would take itself for a rank of it.
+# What makes a trainer take itself for a rank of another one, which an earlier one leaves behind.
 _RANKS = (
     "LOCAL_RANK", "RANK", "GLOBAL_RANK", "NODE_RANK", "GROUP_RANK", "WORLD_SIZE",
     "LOCAL_WORLD_SIZE", "MASTER_ADDR", "MASTER_PORT", "PL_GLOBAL_SEED",
+    # The tasks that a batch script asked for are the sweep's: a trainer that finds SLURM_NTASKS
+    # waits for ranks that SLURM starts, or refuses to begin.
+    "SLURM_NTASKS", "SLURM_NPROCS", "SLURM_NTASKS_PER_NODE", "SLURM_PROCID", "SLURM_LOCALID",
+    "SLURM_NODEID",
 )  # fmt: skip
 
 

@@ -4,8 +4,7 @@ from __future__ import annotations
 
 import json
 import sys
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -21,7 +20,7 @@ from hydra_plugins.mmreward_process._running import GRACE
 from hydra_plugins.mmreward_process._screen import Screen
 from hydra_plugins.mmreward_process._stop import Stop, Stopped
 from mmreward.errors import UserError
-from mmreward.sweep_file import write_sweep
+from mmreward.sweep_file import SWEEP_FILE, write_sweep
 from mmreward.tracking import base as tracking
 
 if TYPE_CHECKING:
@@ -45,17 +44,17 @@ def launch(
     setup_globals()
     folder = Path(str(launcher.config.hydra.sweep.dir))
     folder.mkdir(parents=True, exist_ok=True)
-    with _alone(folder):
-        jobs, configs, earlier = plan(launcher, job_overrides, first, folder)
-        common = label(jobs, constants(launcher))
-        screen = Screen(jobs, folder)
-        if not launcher.jobs:  # later batches of a sweeper go on below the lines of the first
-            screen.plan(jobs, launcher.n_jobs, common)
-        launcher.jobs += jobs
-        ours = {job.folder for job in launcher.jobs}
-        kept = [job for job in earlier if job.folder not in ours]  # of other lines, later batches
-        report = Report(folder, [*launcher.jobs, *kept], screen)
-        _run(launcher, folder, jobs, configs, common, report, screen)
+    launcher.lock = launcher.lock or _alone(folder)
+    jobs, configs, earlier = plan(launcher, job_overrides, first, folder)
+    common = label(jobs, constants(launcher))
+    screen = Screen(jobs, folder)
+    if not launcher.jobs:  # later batches of a sweeper go on below the lines of the first
+        screen.plan(jobs, launcher.n_jobs, common)
+    launcher.jobs += jobs
+    ours = {job.folder for job in launcher.jobs}
+    kept = [job for job in earlier if job.folder not in ours]  # of other lines, later batches
+    report = Report(folder, [*launcher.jobs, *kept], screen)
+    _run(launcher, folder, jobs, configs, common, report, screen)
     failed = sum(job.failed for job in jobs)
     if len(jobs) > 1:
         screen.table(jobs)
@@ -113,7 +112,11 @@ class Report:
         self._screen = screen
 
     def record(self) -> None:
-        write_sweep(self._folder, [job.row() for job in self._jobs])
+        """Jobs do not depend on the list of them, and what counts is what each leaves itself."""
+        try:
+            write_sweep(self._folder, [job.row() for job in self._jobs])
+        except OSError as error:  # a full disk, a server of files that does not answer
+            self._screen.say(f"warning: {SWEEP_FILE} could not be written ({error}); jobs go on")
 
     def started(self, job: Job, gpus: str) -> None:
         self.record()
@@ -138,16 +141,17 @@ def _again(folder: Path) -> str:
     return f"The same command with hydra.sweep.dir={folder} runs what is not done."
 
 
-@contextmanager
-def _alone(folder: Path) -> Iterator[None]:
-    """Two sweeps in one folder would run the same jobs into each other."""
+def _alone(folder: Path) -> FileLock:
+    """Two sweeps in one folder would run the same jobs into each other. Locks it as long as the
+    lock is kept: a sweeper may launch in batches, and the jobs are compared after the last one."""
+    lock = FileLock(folder / ".lock", timeout=0)
     try:
-        with FileLock(folder / ".lock", timeout=0):
-            yield
+        lock.acquire()
     except Timeout:
         raise UserError(
             f"another sweep is running in {folder}; wait for it, or give another hydra.sweep.dir"
         ) from None
+    return lock
 
 
 def _job_return(job: Job) -> JobReturn:

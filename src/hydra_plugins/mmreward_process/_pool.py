@@ -49,8 +49,14 @@ def run_jobs(
                     variables = {"CUDA_VISIBLE_DEVICES": gpus} if gpus else {}
                     one = Running(waiting.pop(0), environment | variables, threads, timeout)
                     running[one] = gpus  # before it starts: what starts is ended with the others
-                    one.start()
-                    report.started(one.job, gpus)
+                    try:
+                        one.start()
+                    except OSError as error:  # its folder cannot be written, or nothing forked
+                        slots.append(running.pop(one))
+                        one.job.status, one.job.reason = "failed", f"could not start: {error}"
+                        report.ended(one.job)
+                    else:
+                        report.started(one.job, gpus)
                 _wait(running, stop)
                 if stop.stopped and not asked:
                     asked = True

@@ -12,6 +12,8 @@ from hydra.types import HydraContext, TaskFunction
 from omegaconf import DictConfig
 
 if TYPE_CHECKING:
+    from filelock import FileLock
+
     from hydra_plugins.mmreward_process._job import Job
 
 
@@ -63,6 +65,7 @@ class ProcessLauncher(Launcher):
         self.task_function = task_function
         self.config = config
         self.jobs: list[Job] = []  # of the whole sweep; a sweeper may launch in batches
+        self.lock: FileLock | None = None  # on its folder, until the process ends
         # At the end callbacks are asked in reverse order, so the first one has the last word.
         hydra_context.callbacks.callbacks.insert(0, self.exit_code)
 
