@@ -304,7 +304,7 @@ def save_config(cfg: DictConfig, path: Path) -> None:
 def load_run_config(run: str | Path, key: str = "run") -> tuple[Path, DictConfig]:
     """(folder, configuration) of a finished or interrupted run.
 
-    Raises UserError if the folder does not exist or holds no run.
+    Raises UserError if the folder does not exist or holds no run, or its config.yaml is damaged.
     """
     folder = Path(run)
     if not folder.is_dir():
@@ -312,7 +312,11 @@ def load_run_config(run: str | Path, key: str = "run") -> tuple[Path, DictConfig
     path = folder / "config.yaml"
     if not path.is_file():
         raise UserError(f"{key}={run} is not a run folder: it has no config.yaml")
-    return folder, plain_config(yaml.safe_load(path.read_text()), path)
+    try:
+        content = yaml.safe_load(path.read_text(encoding="utf-8"))
+    except (yaml.YAMLError, UnicodeDecodeError):
+        raise UserError(f"{path} cannot be read; put a copy of it back") from None
+    return folder, plain_config(content, path)
 
 
 def plain_config(content: Any, path: Path) -> DictConfig:

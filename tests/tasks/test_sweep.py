@@ -85,6 +85,20 @@ def test_an_earlier_comparison_is_not_taken_for_this_one(tmp_path, capsys):
     assert (folder / "report.md").exists()
 
 
+@pytest.mark.parametrize(
+    "content", [b"", b"seed: [0", b"\xff\xfe", b"seed: 0\nmodel: ${oc.env:HOME}"]
+)
+def test_a_run_whose_config_is_damaged_is_left_out(tmp_path, capsys, content):
+    """The first one: the comparison asks another one where to log."""
+    folder = sweep(tmp_path / "sweep", "done", "done", "done")
+    (folder / "0" / "config.yaml").write_bytes(content)
+    screen = ended(folder, capsys)
+    assert f"left out: {folder}/0/config.yaml " in screen and "Traceback" not in screen
+    comparison = json.loads((folder / "comparison.json").read_text())
+    assert [run["name"] for run in comparison["runs"]] == ["base s1", "enhanced s0"]
+    assert (folder / "mlflow_run_id").is_file()
+
+
 def test_what_breaks_the_comparison_does_not_break_the_sweep(tmp_path, capsys, monkeypatch):
     folder = sweep(tmp_path / "sweep", "done", "done")
 

@@ -124,9 +124,7 @@ def read_runs(
     Raises UserError for fewer than two, the same folder twice, and whatever `read_table` and
     `pair_tables` refuse.
     """
-    configured = [load_run_config(folder, "runs") for folder in runs]
-    configs = dict(configured)
-    folders = [folder for folder, _ in configured] + [Path(table) for table in tables]
+    folders = [Path(folder) for folder in (*runs, *tables)]
     if len(folders) < 2:
         raise UserError(
             f"a comparison needs two runs or score tables, this one has {len(folders)}; give "
@@ -135,16 +133,18 @@ def read_runs(
     ((twice, count),) = Counter(folder.resolve() for folder in folders).most_common(1)
     if count > 1:
         raise UserError(f"{twice} is named twice; a run cannot be compared with itself")
-    content = {}
-    for folder in folders:
+    content, configs = {}, {}
+    for number, folder in enumerate(folders):
         try:
+            config = load_run_config(folder, "runs")[1] if number < len(runs) else None
             content[folder] = pair_tables(read_table(folder)), _training(folder)
+            if config is not None:
+                configs[folder] = config
         except UserError as error:
             if left_out is None:
                 raise
             left_out.append(str(error))
     folders = list(content)
-    configs = {folder: config for folder, config in configs.items() if folder in content}
     if len(folders) < 2:
         raise UserError(f"{len(folders)} of the runs can be read: {'; '.join(left_out or ())}")
     names, variants = _names(folders, configs), _variants(configs)

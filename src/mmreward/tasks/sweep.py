@@ -60,7 +60,7 @@ def compare_sweep(folder: Path, console: Console) -> None:
         raise UserError(f"{len(folders)} of the sweep's jobs left a run behind, which takes two")
     runs = read_runs(folders, left_out=left_out)
     comparison, files = report(folder, runs, left_out, console, by_variant=True)
-    tracking = build(load_run_config(folders[0])[1].tracking, "tracking")
+    tracking = build(load_run_config(runs[0].folder)[1].tracking, "tracking")
     track(tracking, folder, runs, comparison, files, console)
 
 
