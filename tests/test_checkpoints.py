@@ -1,8 +1,10 @@
-"""Runs that are taken up again after their folder was moved, or with files that came and went."""
+"""Runs that are taken up again after their folder was moved, or with files that came and went; how
+checkpoints are saved."""
 
 from __future__ import annotations
 
 import os
+import tempfile
 from pathlib import Path
 from typing import Any
 
@@ -207,3 +209,35 @@ def test_newest_of_every_so_many_steps_go_on(
     assert {"step=8.ckpt", "step=9.ckpt", "step=10.ckpt"} < set(kept(folder))
     run(folder, f"resume={folder}", monkeypatch=monkeypatch)
     assert kept(folder) == kept(tmp_path / "whole")
+
+
+# -- saving --------------------------------------------------------------------------------
+
+
+def test_a_checkpoint_that_was_being_saved_leaves_the_one_before(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Not by way of a folder for temporary files, which may be full or on another disk."""
+
+    def none(*_: Any, **__: Any) -> Any:
+        raise OSError("no such folder")
+
+    monkeypatch.setattr(tempfile, "mkstemp", none)
+    folder = tmp_path / "run"
+    save = torch.save
+
+    def half(content: Any, file: Any) -> None:
+        if content["global_step"] == 8 and file.name.endswith(".draft"):
+            file.write(b"half of it")
+            raise RuntimeError("killed")
+        save(content, file)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(torch, "save", half)
+        interrupted(folder, patch)
+    assert kept(folder) == ["best-step=4.ckpt", "last.ckpt"]
+    assert checkpoint(folder)["global_step"] == 4
+    (folder / "checkpoints" / ".draft").write_bytes(b"of a process that was killed")
+    run(folder, f"resume={folder}", monkeypatch=monkeypatch)
+    assert checkpoint(folder)["global_step"] == 12
+    assert ".draft" not in kept(folder)

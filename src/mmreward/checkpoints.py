@@ -1,4 +1,4 @@
-"""Resuming: what checkpoint callbacks remember is brought into line with the folder."""
+"""Checkpoints that a run can go on from: saved whole, and remembered as they lie in the folder."""
 
 from __future__ import annotations
 
@@ -11,10 +11,34 @@ from typing import Any
 import lightning.pytorch as pl
 import torch
 from lightning.pytorch.callbacks import ModelCheckpoint
+from lightning.pytorch.plugins.io import TorchCheckpointIO
 from lightning.pytorch.utilities.rank_zero import rank_zero_warn
 
 # {a callback's state_key: its state}
 States = dict[str, dict[str, Any]]
+
+
+class WholeFiles(TorchCheckpointIO):
+    """Saves a checkpoint beside its place and moves it there when it is whole.
+
+    Lightning's own takes a detour through the folder for temporary files. Where that is on another
+    disk, a process that is killed while it copies leaves half of last.ckpt, and nothing to resume.
+    """
+
+    def save_checkpoint(
+        self, checkpoint: dict[str, Any], path: str | Path, storage_options: Any = None
+    ) -> None:
+        path = Path(path)
+        path.parent.mkdir(parents=True, exist_ok=True)
+        draft = path.with_name(".draft")  # of a process that was killed, too
+        try:
+            with draft.open("wb") as file:
+                torch.save(checkpoint, file)
+                file.flush()
+                os.fsync(file.fileno())
+            draft.replace(path)
+        finally:
+            draft.unlink(missing_ok=True)
 
 
 class CheckpointsOnDisk(pl.Callback):

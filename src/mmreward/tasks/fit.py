@@ -12,7 +12,7 @@ from lightning.pytorch.callbacks import EarlyStopping, ModelCheckpoint, TQDMProg
 from lightning.pytorch.utilities.exceptions import MisconfigurationException
 from omegaconf import DictConfig, OmegaConf
 
-from mmreward.checkpoints import CheckpointsOnDisk
+from mmreward.checkpoints import CheckpointsOnDisk, WholeFiles
 from mmreward.config import build
 from mmreward.curves import Curves
 from mmreward.data.datamodule import PreferenceData
@@ -106,6 +106,7 @@ def make_trainer(cfg: DictConfig, folder: Path) -> tuple[pl.Trainer, Throughput]
         cfg.trainer,
         "trainer",
         callbacks=callbacks,
+        plugins=[WholeFiles()],
         logger=False,  # trackers read the curves from the run folder
         default_root_dir=folder,
     )
