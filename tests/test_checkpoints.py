@@ -179,7 +179,7 @@ def test_of_several_best_those_that_are_there_are_remembered(
 def test_what_else_lies_there_is_left_alone(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, accuracies: dict[int, float]
 ) -> None:
-    """A copy of a checkpoint, that of another run, half of one."""
+    """A copy of a checkpoint, that of another run, half of one, weights alone."""
     run(tmp_path / "other", "trainer.max_steps=12", monkeypatch=monkeypatch)
     folder = tmp_path / "run"
     with monkeypatch.context() as patch:
@@ -189,9 +189,10 @@ def test_what_else_lies_there_is_left_alone(
     os.link(ours / "best-step=4.ckpt", ours / "mine.ckpt")
     os.link(theirs / "last.ckpt", ours / "theirs.ckpt")
     (ours / "half.ckpt").write_bytes((theirs / "last.ckpt").read_bytes()[:1000])
+    torch.save({"global_step": 99}, ours / "weights.ckpt")
     run(folder, f"resume={folder}", monkeypatch=monkeypatch)
     assert kept(folder) == [
-        "best-step=8.ckpt", "half.ckpt", "last.ckpt", "mine.ckpt", "theirs.ckpt",
+        "best-step=8.ckpt", "half.ckpt", "last.ckpt", "mine.ckpt", "theirs.ckpt", "weights.ckpt",
     ]  # fmt: skip
 
 

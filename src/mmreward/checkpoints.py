@@ -74,7 +74,8 @@ def on_disk(callback: ModelCheckpoint, start: Mapping[str, Any]) -> dict[str, An
     newest, step = known, start["global_step"] + 1
     for path in files:
         other = _content(path)
-        if other.get("global_step", -1) >= step and (state := other["callbacks"].get(key)):
+        state = other.get("callbacks", {}).get(key)
+        if state and other["global_step"] >= step:
             state = moved(state, folder)
             # Anybody may have put a checkpoint here; one of this callback's own names itself.
             if str(path) in state["best_k_models"]:
