@@ -120,7 +120,11 @@ def test_the_command_that_is_named_then_makes_what_the_sweep_would_have_made(tmp
         "task=compare", f"runs=[{folder}]", "tracking=none", f"hydra.run.dir={out}"
     )
     assert done.returncode == 0, done.stderr
-    left = {path.name for path in folder.iterdir() if path.name.startswith(("comp", "rep", "fig"))}
+    left = {
+        path.name
+        for path in folder.iterdir()
+        if path.name.startswith(("comp", "rep", "fig", "summary"))
+    }
     assert left == {path.name for path in out.iterdir()}
     for name in ("comparison.json", "comparison.md", "report.md"):
         assert (out / name).read_text() == (folder / name).read_text(), name
