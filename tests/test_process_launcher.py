@@ -351,16 +351,18 @@ def test_another_line_extends_the_sweep(folder: Path, subdir: str) -> None:
     assert [(job["job"], job["status"], *job["overrides"]) for job in found] == [
         (0, "done before", "do=fine", "seed=0"),
         (1, "done before", "do=fine", "seed=1"),
+        (2, "failed", "do=raise", "seed=0"),
+        (3, "failed", "do=raise", "seed=1"),
         (4, "done", "do=fine2", "seed=0"),
         (5, "done", "do=fine2", "seed=1"),
     ]
+    assert {job["reason"] for job in found[2:4]} == {"not finished by an earlier line of the sweep"}
     for now, then in zip(found[:2], before[:2], strict=True):
         assert now | {"status": "done", "seconds": then["seconds"]} == then
     # The whole of it again: what an earlier line began with stays first.
     code, _ = sweep(folder, "do=fine2,fine", "seed=0,1", place)
-    assert [(job["job"], job["status"]) for job in jobs(folder)] == [
-        (number, "done before") for number in (0, 1, 4, 5)
-    ]
+    assert code == 0, "what another line left undone is not this one's failure"
+    assert {job["job"] for job in jobs(folder) if job["status"] == "done before"} == {0, 1, 4, 5}
 
 
 @pytest.mark.slow
@@ -402,12 +404,15 @@ def test_a_folder_is_a_sweep_s_own_until_its_end(folder: Path) -> None:
     """Between batches, and after the last one, when the jobs are compared."""
     (folder / "patch.py").write_text(THINKS)
     first = start(folder, "seed=0,1", "hydra.sweeper.max_batch_size=1")
-    for batch in (0, 1):
-        until((folder / f"returned {batch}").exists)
-        code, screen = sweep(folder, "do=other")
-        assert code == 1 and "another sweep is running in sweep" in screen, screen
-        (folder / f"go on {batch}").touch()
-    screen, _ = first.communicate(timeout=60)
+    try:
+        for batch in (0, 1):
+            until((folder / f"returned {batch}").exists)
+            code, screen = sweep(folder, "do=other")
+            assert code == 1 and "another sweep is running in sweep" in screen, screen
+            (folder / f"go on {batch}").touch()
+        screen, _ = first.communicate(timeout=60)
+    finally:
+        first.kill()  # it would wait for ever
     assert first.returncode == 0, screen
     assert [job["status"] for job in jobs(folder)] == ["done", "done"]
     assert sweep(folder, "do=other")[0] == 0

@@ -69,15 +69,17 @@ def on_disk(callback: ModelCheckpoint, start: Mapping[str, Any]) -> dict[str, An
     start: the checkpoint that training goes on from
     """
     key, folder = callback.state_key, Path(str(callback.dirpath))
-    files = sorted(folder.rglob("*.ckpt"), key=lambda path: path.stat().st_mtime)
+    # Anybody may have put a checkpoint here: this callback's own ones name its folder, which is
+    # today's or the one before it was moved, and themselves.
+    own = {str(folder), start["callbacks"][key]["dirpath"]}
+    files = sorted(path for path in folder.rglob("*.ckpt") if path.is_file())
     known = moved(start["callbacks"][key], folder)
     newest, step = known, start["global_step"] + 1
     for path in files:
         other = _content(path)
         state = other.get("callbacks", {}).get(key)
-        if state and other["global_step"] >= step:
+        if state and state["dirpath"] in own and other.get("global_step", -1) >= step:
             state = moved(state, folder)
-            # Anybody may have put a checkpoint here; one of this callback's own names itself.
             if str(path) in state["best_k_models"]:
                 newest, step = state, other["global_step"]
     for path in files:

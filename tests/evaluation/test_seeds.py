@@ -1,3 +1,5 @@
+import itertools
+
 import numpy as np
 import pytest
 from scipy import stats
@@ -72,6 +74,28 @@ def test_difference_of_two_models_with_seeds():
     low, high = found["over_pairs_ci95"]
     assert low < found["difference"] < high
     assert seed_difference(first[:1], second, clusters)["over_seeds_ci95"] is None
+
+
+def test_p_of_unequally_many_seeds_is_that_of_the_least_convincing_ones():
+    rng = np.random.default_rng(4)
+    pairs = np.arange(300)
+    first = (rng.random((3, 300)) < [[0.72], [0.74], [0.76]]).astype(float)
+    one = (rng.random((1, 300)) < 0.84).astype(float)
+    alone = [seed_difference(seed[None], one, pairs)["p"] for seed in first]
+    assert len(set(alone)) == 3 and max(alone) < 0.5
+    for order in itertools.permutations(range(3)):
+        assert seed_difference(first[list(order)], one, pairs)["p"] == max(alone)
+    back = seed_difference(one, first, pairs)["p"]
+    assert back == pytest.approx(max(alone), abs=2e-4)
+
+
+def test_seeds_that_point_the_other_way_prove_nothing():
+    rng = np.random.default_rng(5)
+    first = (rng.random((3, 300)) < [[0.55], [0.95], [0.95]]).astype(float)
+    one = (rng.random((1, 300)) < 0.78).astype(float)
+    assert seed_difference(first[:1], one, np.arange(300))["p"] < 0.01
+    found = seed_difference(first, one, np.arange(300))
+    assert found["difference"] < 0 and found["p"] == 1
 
 
 def test_an_accuracys_interval_over_seeds_stays_one() -> None:

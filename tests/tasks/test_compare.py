@@ -153,6 +153,7 @@ def test_runs_from_different_code_are_told_apart(tmp_path, capsys):
     for name in ("comparison.md", "report.md"):
         assert said in (tmp_path / "out" / name).read_text()
     RunInfo("", {}, {"commit": "abc"}).write(folder / "2")
+    RunInfo("", {}, {"commit": "unknown"}).write(folder / "3")
     compare_here(tmp_path / "out", f"runs=[{folder}]", "tracking=none")
     assert "same code" not in capsys.readouterr().out
 

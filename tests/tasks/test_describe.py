@@ -207,15 +207,22 @@ def test_a_resumed_run_keeps_what_it_was_called(
     assert info.tags["layout"] == "separate" and info.tags["sweep"] == "s1"
 
 
-def test_a_run_trained_on_two_states_of_the_code_names_both(
+def test_a_run_trained_on_several_states_of_the_code_names_all(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     cfg = config()
     cfg.resume = str(folder := run_folder(tmp_path / "run", tags={"commit": "old"}))
     found = []
-    for commit in ("old", "new-dirty", "old"):
+    for commit in ("old", "new-dirty", "new-dirty", "third", "old"):
         monkeypatch.setattr(describe, "_commit", lambda commit=commit: commit)
         info = run_info(cfg, folder, [], None, SimpleNamespace(layout="shared"))
         info.write(folder)
         found.append((info.tags["commit"], info.tags.get("resumed_commit")))
-    assert found == [("old", None), ("old", "new-dirty"), ("old", "new-dirty")]
+    later = (
+        None,
+        "new-dirty",
+        "new-dirty",
+        "new-dirty then third",
+        "new-dirty then third then old",
+    )
+    assert found == [("old", states) for states in later]

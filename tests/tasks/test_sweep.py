@@ -70,7 +70,7 @@ def test_one_finished_job_leaves_nothing_to_compare(tmp_path, capsys):
 def test_an_earlier_comparison_is_not_taken_for_this_one(tmp_path, capsys):
     folder = sweep(tmp_path / "sweep", "done", "done", "done")
     ended(folder, capsys)
-    of_runs = {"0", "1", "2", "sweep.json", "summary.json", "mlflow_run_id", "tracked"}
+    of_runs = {"0", "1", "2", "sweep.json", "mlflow_run_id", "tracked"}
     assert {"comparison.png", "report.html", "figures"} < {path.name for path in folder.iterdir()}
     (folder / "figures" / "of another set.png").touch()
     ended(folder, capsys)

@@ -6,6 +6,8 @@ import copy
 import json
 import shutil
 import time
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager, contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -74,6 +76,20 @@ def test_elsewhere_a_copy_is_downloaded_once(
     assert known_ids(found) == [run_id]
 
 
+@pytest.fixture
+def elsewhere(folder: Path, run_id: str) -> Callable[[], AbstractContextManager[None]]:
+    """The run's folder is on another machine, where what is done within this context happens."""
+    hidden = folder.rename(folder.parents[1] / "hidden")
+
+    @contextmanager
+    def there() -> Iterator[None]:
+        hidden.rename(folder)
+        yield
+        folder.rename(hidden)
+
+    return there
+
+
 def results(folder: Path, accuracy: float) -> None:
     """What another evaluation of the run leaves, in a moment that no file system can confuse with
     the one before."""
@@ -88,15 +104,15 @@ def accuracy_of(folder: Path) -> float:
 
 
 def test_a_run_that_goes_on_elsewhere_is_no_copy_yet(
-    folder: Path, tracker: MLflowTracking, run_id: str
+    folder: Path, tracker: MLflowTracking, run_id: str, elsewhere: Any
 ) -> None:
     client, _ = tracker.store.connect()
-    elsewhere = folder.rename(folder.parents[1] / "elsewhere")
     client.update_run(run_id, "RUNNING")
     wait = f"runs={run_id}: base s0 is running in {folder} .*wait for its end"
     with pytest.raises(UserError, match=wait):
         tracker.find(run_id, "runs")
-    tracker.finish(elsewhere)
+    with elsewhere():
+        tracker.finish(folder)
     found = tracker.find(run_id, "run")
     # It is resumed there.
     client.update_run(run_id, "RUNNING")
@@ -108,18 +124,22 @@ def test_a_run_that_goes_on_elsewhere_is_no_copy_yet(
 
 
 def test_a_copy_is_renewed_when_the_run_has_new_results(
-    folder: Path, tracker: MLflowTracking, run_id: str
+    folder: Path, tracker: MLflowTracking, run_id: str, elsewhere: Any
 ) -> None:
-    elsewhere = folder.rename(folder.parents[1] / "elsewhere")
     found = tracker.find(run_id, "runs")
     assert accuracy_of(found) == 0.9
-    results(elsewhere, 0.7)
-    assert tracker.finish(elsewhere) is not None
+    with elsewhere():
+        results(folder, 0.7)
+        assert tracker.finish(folder) is not None
     assert tracker.find(run_id, "runs") == found and accuracy_of(found) == 0.7
 
 
 def test_of_a_copy_only_what_is_new_is_uploaded(
-    folder: Path, tracker: MLflowTracking, run_id: str, monkeypatch: pytest.MonkeyPatch
+    folder: Path,
+    tracker: MLflowTracking,
+    run_id: str,
+    elsewhere: Any,
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     download = MlflowClient.download_artifacts
 
@@ -129,7 +149,6 @@ def test_of_a_copy_only_what_is_new_is_uploaded(
         return str(got)
 
     monkeypatch.setattr(MlflowClient, "download_artifacts", as_from_a_server)
-    elsewhere = folder.rename(folder.parents[1] / "elsewhere")
     found = tracker.find(run_id, "run")
     sent: list[str] = []
     real = MlflowClient.log_artifact
@@ -147,18 +166,27 @@ def test_of_a_copy_only_what_is_new_is_uploaded(
         sent.clear()
     client, _ = tracker.store.connect()
     assert client.get_run(run_id).data.metrics["accuracy/digits"] == 0.8
-    results(elsewhere, 0.6)
-    tracker.finish(elsewhere)
+    with elsewhere():
+        # The copy's results are not replaced by older ones.
+        with pytest.raises(UserError, match=f"{folder} is older than what its run holds"):
+            tracker.sync(folder)
+        assert client.get_run(run_id).data.metrics["accuracy/digits"] == 0.8
+        results(folder, 0.6)
+        tracker.finish(folder)
     assert accuracy_of(tracker.find(run_id, "run")) == 0.6
 
 
 def test_neither_side_of_a_copy_is_overwritten_by_the_other(
-    folder: Path, tracker: MLflowTracking, run_id: str, caplog: pytest.LogCaptureFixture
+    folder: Path,
+    tracker: MLflowTracking,
+    run_id: str,
+    elsewhere: Any,
+    caplog: pytest.LogCaptureFixture,
 ) -> None:
-    elsewhere = folder.rename(folder.parents[1] / "elsewhere")
     found = tracker.find(run_id, "run")
-    results(elsewhere, 0.75)
-    tracker.finish(elsewhere)
+    with elsewhere():
+        results(folder, 0.75)
+        tracker.finish(folder)
     results(found, 0.6)
     refused = f"{found} is a copy of a run that has got other results since"
     with pytest.raises(UserError, match=refused):
@@ -176,6 +204,16 @@ def test_neither_side_of_a_copy_is_overwritten_by_the_other(
     assert known_ids(found)[0] == run_id and len(known_ids(found)) == 2
     shutil.rmtree(found)
     assert accuracy_of(tracker.find(run_id, "run")) == 0.75
+
+
+def test_a_folder_that_was_moved_is_found_once_its_run_knows(
+    folder: Path, tracker: MLflowTracking, run_id: str
+) -> None:
+    moved = folder.rename(folder.parents[1] / "moved")
+    tracker.sync(moved)
+    for key in ("run", "resume"):
+        assert tracker.find(run_id, key) == moved
+    assert known_ids(moved) == [run_id]
 
 
 def test_another_run_in_the_same_folder_is_not_mistaken_for_it(

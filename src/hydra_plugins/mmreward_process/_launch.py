@@ -46,7 +46,8 @@ def launch(
     folder.mkdir(parents=True, exist_ok=True)
     launcher.lock = launcher.lock or _alone(folder)
     jobs, configs, earlier = plan(launcher, job_overrides, first, folder)
-    common = label(jobs, constants(launcher))
+    # An earlier line may have had another value of what is the same in all jobs of this one.
+    common = label(jobs, constants(launcher).intersection(*(job.overrides for job in earlier)))
     screen = Screen(jobs, folder)
     if not launcher.jobs:  # later batches of a sweeper go on below the lines of the first
         screen.plan(jobs, launcher.n_jobs, common)

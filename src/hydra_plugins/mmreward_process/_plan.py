@@ -28,8 +28,8 @@ if TYPE_CHECKING:
 def plan(
     launcher: ProcessLauncher, job_overrides: Sequence[Sequence[str]], first: int, sweep: Path
 ) -> tuple[list[Job], list[DictConfig], list[Job]]:
-    """The jobs, finished ones marked, their configurations, and the finished jobs of this folder
-    that are not among them.
+    """The jobs, finished ones marked, their configurations, and the jobs of earlier lines in this
+    folder that are not among them.
 
     A job whose overrides ran in this sweep folder before goes where they ran. No other folder with
     something in it is used, and no other job's number, so nothing of an earlier sweep is lost.
@@ -62,10 +62,10 @@ def plan(
         job.skip_if_finished()
         jobs.append(job)
         configs.append(config)
-    return jobs, configs, _finished(known, sweep)
+    return jobs, configs, _earlier(known, sweep)
 
 
-def _finished(known: Known, sweep: Path) -> list[Job]:
+def _earlier(known: Known, sweep: Path) -> list[Job]:
     jobs = [
         Job(number, list(overrides), sweep, folder, argv=[], content=b"")
         for overrides, places in known.items()
@@ -73,7 +73,9 @@ def _finished(known: Known, sweep: Path) -> list[Job]:
     ]
     for job in jobs:
         job.skip_if_finished()
-    return [job for job in jobs if job.done]
+        if not job.done:
+            job.status, job.reason = "failed", "not finished by an earlier line of the sweep"
+    return jobs
 
 
 def constants(launcher: ProcessLauncher) -> set[str]:

@@ -72,7 +72,8 @@ def remarks(comparison: Mapping[str, Any]) -> list[str]:
 def _uneven(variants: Mapping[str, Mapping[str, Any]]) -> list[str]:
     first = next(iter(variants), "")
     return [
-        f"p of {name} is of as many seeds as both have: {first} has {most}, {name} {seeds}"
+        f"p of {name} is the largest of as many seeds as both have: {first} has {most}, "
+        f"{name} {seeds}"
         for name, row in variants.items()
         if (seeds := row["seeds"]) != (most := variants[first]["seeds"])
     ]

@@ -22,7 +22,7 @@ from mmreward.evaluation.runs import Run, expand, is_sweep, read_runs
 from mmreward.evaluation.variants_report import summary_metrics, variants_tables, write_variants
 from mmreward.evaluation.variants_wording import remarks
 from mmreward.tasks.sync import names_a_store, tracking_of
-from mmreward.tracking.base import RUN_INFO, RunInfo, Tracking
+from mmreward.tracking.base import RUN_INFO, UNKNOWN, RunInfo, Tracking
 from mmreward.tracking.no_tracking import NoTracking
 
 # Narrower than this the tables would be folded past reading; a file can be as wide.
@@ -128,7 +128,8 @@ def _code(runs: Sequence[Run]) -> dict[str, list[str]]:
     """{state of the code: the runs that were trained with it}, of those that say so."""
     found: dict[str, list[str]] = {}
     for run, info in _infos(runs).items():
-        if info and "commit" in info.tags:
-            states = [info.tags[tag] for tag in ("commit", "resumed_commit") if tag in info.tags]
+        tags = info.tags if info else {}
+        if tags.get("commit", UNKNOWN) != UNKNOWN:
+            states = [tags[tag] for tag in ("commit", "resumed_commit") if tag in tags]
             found.setdefault(" then ".join(states), []).append(run)
     return found

@@ -28,6 +28,7 @@ from mmreward.tracking.base import (
     RUN_INFO,
     SWEEP,
     SWEEP_COMMON,
+    UNKNOWN,
     RunInfo,
     Scalar,
     sweep_name,
@@ -44,6 +45,8 @@ _WITHOUT_EFFECT = {
 _GROUPS_WITHOUT_EFFECT = {"checkpoint", "evaluation"}
 _WHICH_WEIGHTS = {"checkpoint.best.monitor", "checkpoint.best.mode"}
 _NAMED_AT_MOST = 4
+# Between the states of the code that a run was trained with.
+THEN = " then "
 
 # Of a sweep's jobs: the colours that figures have, then lighter and darker ones.
 _COLOURS = (
@@ -65,8 +68,12 @@ def run_info(
             said = [o for o, key in changed.items() if key not in ("resume", "tracking")]
             tags |= {"resumed_with": " ".join(said)} if said else {}
         # The code may have changed between the run's parts.
-        commit, first = tags["commit"], begun.tags.get("commit", tags["commit"])
-        tags |= {"commit": first, "resumed_commit": commit} if commit != first else {}
+        first, later = begun.tags.get("commit"), begun.tags.get("resumed_commit")
+        states = [first or tags["commit"], *(later.split(THEN) if later else ())]
+        if tags["commit"] != states[-1]:
+            states.append(tags["commit"])
+        tags |= {"commit": states[0]}
+        tags |= {"resumed_commit": THEN.join(states[1:])} if states[1:] else {}
         return RunInfo(
             begun.name,
             begun.params,
@@ -202,8 +209,8 @@ def _commit() -> str:
     try:
         done = subprocess.run(asked, capture_output=True, text=True, cwd=ROOT)
     except OSError:  # a machine without git
-        return "unknown"
-    return done.stdout.strip() or "unknown"
+        return UNKNOWN
+    return done.stdout.strip() or UNKNOWN
 
 
 def command(overrides: Sequence[str]) -> str:

@@ -9,6 +9,7 @@ from typing import Any
 import lightning.pytorch as pl
 import torch
 from lightning.pytorch.callbacks import EarlyStopping, ModelCheckpoint, TQDMProgressBar
+from lightning.pytorch.plugins.io import CheckpointIO
 from lightning.pytorch.utilities.exceptions import MisconfigurationException
 from omegaconf import DictConfig, OmegaConf
 
@@ -102,11 +103,14 @@ def make_trainer(cfg: DictConfig, folder: Path) -> tuple[pl.Trainer, Throughput]
     stopping: EarlyStopping | None = build(cfg.early_stopping or None, "early_stopping")
     if stopping:
         callbacks.append(stopping)
+    plugins = [build(node, "trainer.plugins") for node in cfg.trainer.get("plugins") or ()]
+    if not any(isinstance(plugin, CheckpointIO) for plugin in plugins):
+        plugins.append(WholeFiles())
     trainer: pl.Trainer = build(
         cfg.trainer,
         "trainer",
         callbacks=callbacks,
-        plugins=[WholeFiles()],
+        plugins=plugins,
         logger=False,  # trackers read the curves from the run folder
         default_root_dir=folder,
     )

@@ -65,15 +65,16 @@ def compare_sweep(folder: Path, console: Console) -> None:
 
 
 def forget_comparison(folder: Path) -> None:
-    """Removes what `report` wrote into the folder, if it did. What a tracker has of it stays until
-    there is another one."""
+    """Removes what `report` and a tracker wrote into the folder, if they did. What the tracker's
+    store has of it stays until there is another one."""
     from mmreward.evaluation.comparison_report import COMPARISON
     from mmreward.evaluation.markdown import FIGURES, REPORT
     from mmreward.evaluation.variants_report import FIGURE, MARKDOWN
+    from mmreward.tracking.summary import SUMMARY
 
     if not (folder / COMPARISON).is_file():
         return  # then a report.md here is somebody else's
     page = Path(REPORT).with_suffix(".html")
-    for name in (COMPARISON, MARKDOWN, FIGURE, REPORT, page):
+    for name in (COMPARISON, MARKDOWN, FIGURE, REPORT, page, SUMMARY):
         (folder / name).unlink(missing_ok=True)
     shutil.rmtree(folder / FIGURES, ignore_errors=True)

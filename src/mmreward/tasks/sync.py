@@ -7,7 +7,6 @@ import re
 from collections.abc import Iterator
 from pathlib import Path
 
-import yaml
 from hydra.core.hydra_config import HydraConfig
 from omegaconf import DictConfig, OmegaConf
 from rich.console import Console
@@ -73,10 +72,7 @@ def tracking_node(cfg: DictConfig, folder: Path) -> DictConfig:
     if (folder / SUMMARY).is_file():
         own = OmegaConf.create(Summary.read(folder).tracking or {})
     else:
-        try:
-            own = load_run_config(folder)[1].get("tracking")
-        except yaml.YAMLError as error:
-            raise UserError(f"{folder / 'config.yaml'} cannot be read ({error})") from None
+        own = load_run_config(folder)[1].get("tracking")
     if names_a_store() or not own or own.get("_target_", _NONE) == _NONE:
         own = cfg.tracking
     return own

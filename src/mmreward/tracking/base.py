@@ -20,6 +20,8 @@ Scalar = str | int | float | bool
 Status = Literal["RUNNING", "FINISHED", "FAILED", "KILLED"]
 
 RUN_INFO = "run.json"
+# The tag `commit` of a run whose code no git knows.
+UNKNOWN = "unknown"
 # Folders that hold a store's copies of what run folders hold: MLflow's files, runs that were found.
 ARTIFACTS, DOWNLOADS = "mlflow-artifacts", "downloads"
 

@@ -2,7 +2,8 @@
 
 Both sides can get new results, such as those of an evaluation. A copy notes the run's tag `NEWEST`
 each time the two are alike: where that differs from the tag, the run has got others since; a file
-that is newer is the copy's own.
+that is newer is the copy's own. The run's own folder needs no note: where the tag is newer than all
+its files, a copy's have been uploaded.
 """
 
 from __future__ import annotations
@@ -11,6 +12,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from mmreward.errors import UserError
+from mmreward.tracking.base import RUN_INFO
 from mmreward.tracking.store import RUN_ID_FILE
 from mmreward.tracking.upload_files import NEVER, NEWEST, newest_file, set_time
 
@@ -53,8 +55,16 @@ def has_own_results(folder: Path) -> bool:
 
 
 def check(folder: Path, run: Run) -> None:
-    """Raises UserError if a copy of the run may not be uploaded: what is old in it would replace
+    """Raises UserError if a folder of the run may not be uploaded: what is old in it would replace
     what is new."""
+    if copied_from(folder) != run.info.run_id:
+        if newest_file(folder) < _newest(run):
+            raise UserError(
+                f"{folder} is older than what its run holds, such as the results of a copy that "
+                "was evaluated elsewhere; nothing of it is uploaded. To replace what the run "
+                f"holds: touch {folder / RUN_INFO}"
+            )
+        return
     going_on = run.info.status == "RUNNING"
     if going_on or outdated(folder, run):
         raise UserError(

@@ -182,9 +182,10 @@ class MLflowTracking:
         self, client: MlflowClient, experiment_id: str, folder: Path, info: RunInfo
     ) -> str:
         run_id = self.store.open_run(client, experiment_id, folder, info)
-        if info.tags.get("folder") != str(folder.resolve()):  # as a copy's run.json
-            info = replace(info, tags={k: v for k, v in info.tags.items() if k != "folder"})
-        upload.describe(client, run_id, info)
+        tags = {name: value for name, value in info.tags.items() if name != "folder"}
+        if copies.copied_from(folder) != run_id:  # else it has another home
+            tags["folder"] = str(folder.resolve())  # where it has been moved to
+        upload.describe(client, run_id, replace(info, tags=tags))
         return run_id
 
     def _mirror(self, folder: Path, curves: bool) -> str:
@@ -193,8 +194,7 @@ class MLflowTracking:
         client, experiment_id = self._reach()
 
         def record() -> str:
-            original = copies.copied_from(folder)
-            if original and (run := self.store.run(client, original)):
+            if run := self.store.run_of(client, folder):
                 copies.check(folder, run)
             run_id = self._describe(client, experiment_id, folder, info)
             if curves:
