@@ -203,7 +203,7 @@ from hydra_plugins.mmreward_process import _launch
 
 write = _launch.write_sweep
 
-def write_sweep(folder, rows):
+def write_sweep(folder, *content):
     if len(list(Path(folder).glob("*/result.json"))) < 2:
         raise OSError(28, "No space left on device")
     write(folder, rows)
@@ -329,7 +329,8 @@ def test_the_same_line_again_runs_what_is_not_done(folder: Path) -> None:
     code, _ = sweep(folder, "do=fine,other", "seed=0,1")
     assert code == 0
     found = {tuple(job["overrides"]): (job["job"], job["status"]) for job in jobs(folder)}
-    assert found == {  # and nothing of do=leave, which left no result
+    assert found == {
+        ("do=leave", "seed=0"): (1, "failed"),
         ("do=fine", "seed=0"): (0, "done before"),
         ("do=fine", "seed=1"): (3, "done"),
         ("do=other", "seed=0"): (2, "done before"),

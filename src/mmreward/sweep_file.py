@@ -1,6 +1,8 @@
 """sweep.json: what became of every job of a sweep, for those who come after it.
 
-{"jobs": [{job, overrides, folder, status, reason, returned, seconds, log}, …]}
+{"name": …, "jobs": [{job, overrides, folder, status, reason, returned, seconds, log}, …]}
+
+name: what the sweep's runs are tagged with; it stays when the folder is moved
 """
 
 from __future__ import annotations
@@ -10,6 +12,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, Literal, TypedDict
 
+from mmreward.errors import UserError
 from mmreward.files import replace_file
 
 SWEEP_FILE = "sweep.json"
@@ -39,16 +42,38 @@ class Row(TypedDict):
     log: str
 
 
-def write_sweep(folder: Path, rows: Sequence[Row]) -> None:
+def write_sweep(folder: Path, name: str, rows: Sequence[Row]) -> None:
     """The whole file or none: it may be read at any moment."""
-    content = json.dumps({"jobs": rows}, indent=1, ensure_ascii=False)
+    content = json.dumps({"name": name, "jobs": rows}, indent=1, ensure_ascii=False)
     replace_file(folder / SWEEP_FILE, content + "\n")
 
 
 def read_sweep(folder: Path) -> list[Row] | None:
-    """The jobs of the sweep in `folder`; None if its launcher keeps no list."""
+    """The jobs of the sweep in `folder`; None if its launcher keeps no list.
+
+    Raises UserError if the list cannot be read.
+    """
+    content = _read(folder)
+    return None if content is None else content["jobs"]
+
+
+def read_name(folder: Path) -> str | None:
+    """What the runs of the sweep in `folder` are tagged with; None if nothing says so."""
+    content = _read(folder)
+    return None if content is None else content.get("name")
+
+
+def _read(folder: Path) -> dict[str, Any] | None:
     path = folder / SWEEP_FILE
     if not path.is_file():
         return None
-    rows: list[Row] = json.loads(path.read_text(encoding="utf-8"))["jobs"]
-    return rows
+    try:
+        content: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
+        if isinstance(content["jobs"], list):
+            return content
+    except (ValueError, TypeError, KeyError):
+        pass
+    raise UserError(
+        f"{path} cannot be read; delete it, and the same line with hydra.sweep.dir={folder} "
+        "writes it anew"
+    )

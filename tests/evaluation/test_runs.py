@@ -152,3 +152,23 @@ def test_which_weights_are_kept_is_part_of_a_run_and_how_many_is_not(tmp_path):
     expected = ["base monitor=val/loss", "base monitor=val/accuracy"]
     found = variants_of(tmp_path / "two", kept[0], other)
     assert found == [name for name in expected for _ in (0, 1)]
+
+
+def test_a_third_setting_is_named_where_two_do_not_tell_runs_apart(tmp_path):
+    def change(lr, decay, steps):
+        return {"optimizer": {"lr": lr, "decay": decay}, "trainer": {"max_steps": steps}}
+
+    found = variants_of(tmp_path / "three", change(1, 1, 1), change(2, 2, 1), change(2, 2, 2))
+    expected = [f"base lr={a} decay={a} max_steps={b}" for a, b in ((1, 1), (2, 1), (2, 2))]
+    assert found == [name for name in expected for _ in (0, 1)]
+    found = variants_of(tmp_path / "two", change(1, 1, 1), change(2, 2, 2))
+    assert found[::2] == ["base lr=1 decay=1", "base lr=2 decay=2"]
+
+
+def test_a_copied_sweep_takes_no_run_of_the_original(tmp_path):
+    folder = sweep(tmp_path / "mine", "done", "done", "done", "done")
+    copy = shutil.copytree(folder, tmp_path / "copy")
+    shutil.rmtree(copy / "2")
+    runs, left_out = runs_of_sweep(copy)
+    assert runs == [copy / "0", copy / "1", copy / "3"]
+    assert f"there is no scores.jsonl in {copy / '2'}" in left_out[0]

@@ -124,3 +124,17 @@ def test_what_can_be_uploaded_is_and_the_rest_is_named(tmp_path: Path) -> None:
     runs = client.search_runs([client.get_experiment_by_name("mmreward").experiment_id])
     found = {run.info.run_name: run.info.status for run in runs}
     assert found.keys() == {"run 1", "run 2", "comparison"} and found["comparison"] == "FINISHED"
+
+
+def test_a_run_finds_its_store_from_any_folder_of_its_machine(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(HydraConfig.instance(), "cfg", None)
+    here = OmegaConf.create({"tracking": node(None)})
+    (tmp_path / "store").mkdir()
+    run = run_folder(tmp_path / "run")
+    own = {**node(None), "root": str(tmp_path / "store")}
+    OmegaConf.save({"tracking": own}, run / "config.yaml")
+    assert tracking_node(here, run).root == str(tmp_path / "store")
+    (tmp_path / "store").rmdir()  # as on another machine
+    assert tracking_node(here, run).root == "outputs"

@@ -168,11 +168,16 @@ def test_of_a_copy_only_what_is_new_is_uploaded(
     assert client.get_run(run_id).data.metrics["accuracy/digits"] == 0.8
     with elsewhere():
         # The copy's results are not replaced by older ones.
-        with pytest.raises(UserError, match=f"{folder} is older than what its run holds"):
+        refused = f"the run of {folder} has got other results since, from a copy"
+        with pytest.raises(UserError, match=refused):
             tracker.sync(folder)
+        results(folder, 0.6)  # nor by newer ones
+        assert tracker.finish(folder) is None
         assert client.get_run(run_id).data.metrics["accuracy/digits"] == 0.8
-        results(folder, 0.6)
-        tracker.finish(folder)
+        # Unless somebody wants it.
+        (folder / "mlflow_alike").unlink()
+        (folder / "run.json").touch()
+        tracker.sync(folder)
     assert accuracy_of(tracker.find(run_id, "run")) == 0.6
 
 
@@ -188,7 +193,7 @@ def test_neither_side_of_a_copy_is_overwritten_by_the_other(
         results(folder, 0.75)
         tracker.finish(folder)
     results(found, 0.6)
-    refused = f"{found} is a copy of a run that has got other results since"
+    refused = f"the run of {found} has got other results since"
     with pytest.raises(UserError, match=refused):
         tracker.sync(found)
     assert tracker.finish(found) is None and refused in caplog.text

@@ -20,7 +20,7 @@ from hydra_plugins.mmreward_process._running import GRACE
 from hydra_plugins.mmreward_process._screen import Screen
 from hydra_plugins.mmreward_process._stop import Stop, Stopped
 from mmreward.errors import UserError
-from mmreward.sweep_file import SWEEP_FILE, write_sweep
+from mmreward.sweep_file import SWEEP_FILE, read_name, write_sweep
 from mmreward.tracking import base as tracking
 
 if TYPE_CHECKING:
@@ -54,7 +54,8 @@ def launch(
     launcher.jobs += jobs
     ours = {job.folder for job in launcher.jobs}
     kept = [job for job in earlier if job.folder not in ours]  # of other lines, later batches
-    report = Report(folder, [*launcher.jobs, *kept], screen)
+    name = read_name(folder) or tracking.sweep_name(folder)
+    report = Report(folder, name, [*launcher.jobs, *kept], screen)
     _run(launcher, folder, jobs, configs, common, report, screen)
     failed = sum(job.failed for job in jobs)
     if len(jobs) > 1:
@@ -84,7 +85,7 @@ def _run(
     """Runs those of the jobs that wait."""
     waiting = [job for job in jobs if job.status == "waiting"]
     environment = {
-        tracking.SWEEP: tracking.sweep_name(folder),
+        tracking.SWEEP: report.name,
         tracking.SWEEP_COMMON: json.dumps(common),
     }
     try:
@@ -103,11 +104,13 @@ def _run(
 class Report:
     """Tells what happens to the jobs: on disk before on the screen.
 
+    name: of the sweep
     jobs: all that sweep.json is to list; it does so by number, so that what an earlier line of the
           sweep began with stays first
     """
 
-    def __init__(self, folder: Path, jobs: Sequence[Job], screen: Screen) -> None:
+    def __init__(self, folder: Path, name: str, jobs: Sequence[Job], screen: Screen) -> None:
+        self.name = name
         self._folder = folder
         self._jobs = sorted(jobs, key=lambda job: job.number)
         self._screen = screen
@@ -115,7 +118,7 @@ class Report:
     def record(self) -> None:
         """Jobs do not depend on the list of them, and what counts is what each leaves itself."""
         try:
-            write_sweep(self._folder, [job.row() for job in self._jobs])
+            write_sweep(self._folder, self.name, [job.row() for job in self._jobs])
         except OSError as error:  # a full disk, a server of files that does not answer
             self._screen.say(f"warning: {SWEEP_FILE} could not be written ({error}); jobs go on")
 

@@ -172,9 +172,10 @@ def _inside(folder: Path, name: str) -> list[Path]:
 
 
 def _moved(sweep: Path, job: Path) -> Path:
-    """The job's folder inside `sweep`, wherever that lay when the job ran; `job` if it is gone."""
+    """The job's folder inside `sweep`, wherever that lay when the job ran. One that is gone from
+    there is not looked for where a copy of the sweep may have it."""
     tails = (sweep.joinpath(*job.parts[i:]) for i in range(1, len(job.parts)))
-    return next((path for path in tails if path.is_dir()), job)
+    return next((path for path in tails if path.is_dir()), sweep / job.name)
 
 
 def _training(folder: Path) -> dict[str, Any]:
@@ -182,12 +183,12 @@ def _training(folder: Path) -> dict[str, Any]:
     if not path.is_file():
         return {}
     try:
-        training: dict[str, Any] = json.loads(path.read_text(encoding="utf-8")).get("training", {})
+        training = json.loads(path.read_text(encoding="utf-8")).get("training", {})
+        if isinstance(training, dict):
+            return training
     except (ValueError, AttributeError):
-        raise UserError(
-            f"{path} cannot be read; task=evaluate run={folder} writes it anew"
-        ) from None
-    return training
+        pass
+    raise UserError(f"{path} cannot be read; task=evaluate run={folder} writes it anew")
 
 
 def _variants(configs: Mapping[Path, DictConfig]) -> dict[Path, str]:
@@ -230,7 +231,11 @@ def _names(
     names = []
     for folder in folders:
         alike = [other for other in folders if base[other] == base[folder]]
-        names.append(" ".join([base[folder], *_settings(folder, alike, configs)]))
+        told = {other: _settings(other, alike, configs) for other in alike}
+        # Two tell most runs apart; where they do not, all are named.
+        two = Counter(tuple(settings[:2]) for settings in told.values())
+        most = 2 if len(two) == len({tuple(settings) for settings in told.values()}) else None
+        names.append(" ".join([base[folder], *told[folder][:most]]))
     repeated = {name for name, count in Counter(names).items() if count > 1}
     return [
         f"{name} ({_tail(folder, folders)})" if name in repeated else name
@@ -244,7 +249,7 @@ def _choice(config: DictConfig, group: str) -> str:
 
 def _settings(folder: Path, alike: Sequence[Path], configs: Mapping[Path, DictConfig]) -> list[str]:
     """pooling=attention lr=0.001: the choices, then the settings outside of them, that runs of one
-    name all have and that differ, at most two."""
+    name all have and that differ."""
     if any(other not in configs for other in alike):
         return []
     told = {other: _told(configs[other]) for other in alike}
@@ -256,7 +261,7 @@ def _settings(folder: Path, alike: Sequence[Path], configs: Mapping[Path, DictCo
         and len({str(other[key]) for other in told.values()}) > 1
     ]
     outside = [key for key in varied if not any(key.startswith(f"{other}.") for other in varied)]
-    return [f"{key.rsplit('.', 1)[-1]}={own[key]}" for key in outside[:2]]
+    return [f"{key.rsplit('.', 1)[-1]}={own[key]}" for key in outside]
 
 
 def _told(config: DictConfig) -> dict[str, Any]:

@@ -68,7 +68,7 @@ def new_run(cfg: DictConfig, overrides: list[str]) -> tuple[Path, DictConfig]:
             ) from None
         for name in (CURVES, SYSTEM):  # of a try that left no checkpoint
             (folder / name).unlink(missing_ok=True)
-        save_config(cfg, folder / "config.yaml")
+        _save(cfg, folder)
         (folder / "overrides.yaml").write_text(OmegaConf.to_yaml(overrides))
     return folder, cfg
 
@@ -99,8 +99,16 @@ def resume_run(cfg: DictConfig, overrides: list[str]) -> tuple[Path, DictConfig]
             if key.split(".")[0] in CHANGEABLE:
                 OmegaConf.update(saved, key, OmegaConf.select(cfg, key), merge=False)
     if is_rank_zero():
-        save_config(saved, folder / "config.yaml")
+        _save(saved, folder)
     return folder, saved
+
+
+def _save(cfg: DictConfig, folder: Path) -> None:
+    """Writes config.yaml, by which the run's store is found from any folder."""
+    kept = cfg.copy()
+    if root := (kept.get("tracking") or {}).get("root"):
+        kept.tracking.root = str(Path(root).resolve())
+    save_config(kept, folder / "config.yaml")
 
 
 def how_to_go_on(folder: Path) -> str:

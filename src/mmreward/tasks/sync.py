@@ -68,14 +68,15 @@ def names_a_store() -> bool:
 
 def tracking_node(cfg: DictConfig, folder: Path) -> DictConfig:
     """The configuration of the tracker to use for the folder; what ran with tracking=none had
-    none of its own."""
+    none of its own, and what came from another machine has none here."""
     if (folder / SUMMARY).is_file():
         own = OmegaConf.create(Summary.read(folder).tracking or {})
     else:
         own = load_run_config(folder)[1].get("tracking")
     if names_a_store() or not own or own.get("_target_", _NONE) == _NONE:
-        own = cfg.tracking
-    return own
+        return cfg.tracking
+    is_folder = own.get("root") and not own.get("uri")
+    return cfg.tracking if is_folder and not Path(own.root).is_dir() else own
 
 
 def run_folders(folder: Path) -> list[Path]:

@@ -68,7 +68,7 @@ def _copy(store: Store, client: MlflowClient, run: Run, key: str) -> Path:
         if folder.is_dir():
             if not copies.outdated(folder, run):
                 return folder
-            if copies.has_own_results(folder):
+            if copies.has_own_results(folder, run):
                 raise UserError(
                     f"{key}={run_id}: the run has got other results since, and its copy {folder} "
                     "holds results of its own that were not uploaded; move away what you want to "

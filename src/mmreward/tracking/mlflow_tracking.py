@@ -55,7 +55,7 @@ class MLflowTracking:
         self.store = Store(Path(root), uri, experiment)
         self._node = {
             "_target_": "mmreward.tracking.MLflowTracking",
-            "root": str(root),
+            "root": str(Path(root).resolve()),
             "uri": uri,
             "experiment": experiment,
         }
@@ -206,8 +206,7 @@ class MLflowTracking:
 
         run_id = self.store.within_patience(record)
         newest = upload_files(client, run_id, folder, FILES)
-        if run_id == copies.copied_from(folder):
-            copies.note(folder, run_id, newest)
+        copies.note(folder, run_id, newest)
         experiment_id = client.get_run(run_id).info.experiment_id
         return where(self.store, experiment_id, info.tags.get("sweep"))
 

@@ -32,6 +32,7 @@ PATIENCE = 60.0
 
 _ENVIRONMENT = {
     "MLFLOW_DISABLE_TELEMETRY": "true",
+    "MLFLOW_ENABLE_ARTIFACTS_PROGRESS_BAR": "false",  # one for each file
     "MLFLOW_SUPPRESS_PRINTING_URL_TO_STDOUT": "true",  # the tasks print the link
     # MLflow's own patience is seven retries of 120 seconds, during which a run would stand still.
     "MLFLOW_HTTP_REQUEST_MAX_RETRIES": "1",
