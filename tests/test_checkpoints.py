@@ -179,7 +179,7 @@ def test_of_several_best_those_that_are_there_are_remembered(
 def test_what_else_lies_there_is_left_alone(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, accuracies: dict[int, float]
 ) -> None:
-    """A copy of a checkpoint, that of another run, half of one, weights alone."""
+    """A copy of a checkpoint, those of another run, half of one, weights alone, a lost link."""
     run(tmp_path / "other", "trainer.max_steps=12", monkeypatch=monkeypatch)
     folder = tmp_path / "run"
     with monkeypatch.context() as patch:
@@ -188,12 +188,32 @@ def test_what_else_lies_there_is_left_alone(
     ours, theirs = folder / "checkpoints", tmp_path / "other" / "checkpoints"
     os.link(ours / "best-step=4.ckpt", ours / "mine.ckpt")
     os.link(theirs / "last.ckpt", ours / "theirs.ckpt")
+    os.link(theirs / "best-step=8.ckpt", ours / "best-step=7.ckpt")
+    (ours / "lost.ckpt").symlink_to("nowhere")
     (ours / "half.ckpt").write_bytes((theirs / "last.ckpt").read_bytes()[:1000])
     torch.save({"global_step": 99}, ours / "weights.ckpt")
     run(folder, f"resume={folder}", monkeypatch=monkeypatch)
     assert kept(folder) == [
-        "best-step=8.ckpt", "half.ckpt", "last.ckpt", "mine.ckpt", "theirs.ckpt", "weights.ckpt",
+        "best-step=7.ckpt", "best-step=8.ckpt", "half.ckpt", "last.ckpt", "lost.ckpt", "mine.ckpt",
+        "theirs.ckpt", "weights.ckpt",
     ]  # fmt: skip
+
+
+def test_another_runs_best_does_not_replace_this_ones(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, accuracies: dict[int, float]
+) -> None:
+    """Even under the name that this run will give its own."""
+    whole = run(tmp_path / "whole", "trainer.max_steps=12", monkeypatch=monkeypatch)
+    accuracies[8] = 0.9
+    run(tmp_path / "other", "trainer.max_steps=12", "seed=1", monkeypatch=monkeypatch)
+    accuracies[8] = ACCURACIES[8]
+    folder = tmp_path / "run"
+    with monkeypatch.context() as patch:
+        killed_in(7, patch)
+        interrupted(folder, patch)
+    theirs = tmp_path / "other" / "checkpoints" / "best-step=8.ckpt"
+    (folder / "checkpoints" / "best-step=8.ckpt").write_bytes(theirs.read_bytes())
+    assert equal(run(folder, f"resume={folder}", monkeypatch=monkeypatch), whole)
 
 
 @pytest.mark.slow

@@ -206,7 +206,7 @@ write = _launch.write_sweep
 def write_sweep(folder, *content):
     if len(list(Path(folder).glob("*/result.json"))) < 2:
         raise OSError(28, "No space left on device")
-    write(folder, rows)
+    write(folder, *content)
 
 _launch.write_sweep = write_sweep
 """

@@ -11,12 +11,14 @@ from typing import Any
 import pytest
 import torch
 from hydra import compose, initialize_config_dir
-from omegaconf import OmegaConf
+from omegaconf import OmegaConf, open_dict
 from safetensors.torch import load_file
 from small_training import checkpoint, config, equal, killed_in, run
 
+import mmreward.config
 from mmreward.bundle import load_bundle
-from mmreward.config import CONF
+from mmreward.checkpoints import WholeFiles
+from mmreward.config import CONF, allowed_targets
 from mmreward.curve_file import CURVES, read_rows
 from mmreward.data.datamodule import ResumableSampler
 from mmreward.data.sources import digits
@@ -26,6 +28,7 @@ from mmreward.evaluation.tables import read_table
 from mmreward.lightning_module import RewardModule
 from mmreward.tasks.assemble import data_source, fresh_model, make_collate
 from mmreward.tasks.evaluate import evaluate
+from mmreward.tasks.fit import make_trainer
 from mmreward.tasks.run_folder import resume_run
 from mmreward.tasks.train import train
 from mmreward.tracking import SWEEP
@@ -336,6 +339,25 @@ def test_without_a_validation_split_there_is_nothing_to_search_by(
     monkeypatch.setitem(digits.TWINS, "validation", 0)
     assert train(config("trainer.max_steps=6")) is None
     assert json.loads((folder / "metrics.json").read_text())["benchmarks"]["digits"]["n"] == 72
+
+
+def test_plugins_of_the_trainer_are_used_beside_ours(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    at = "lightning.pytorch.plugins"
+    plugins = {f"{at}.environments.LightningEnvironment", f"{at}.io.TorchCheckpointIO"}
+    known = allowed_targets() | plugins  # as if a yaml in conf/ named them
+    monkeypatch.setattr(mmreward.config, "allowed_targets", lambda: known)
+    cfg = config()
+    with open_dict(cfg):
+        cfg.trainer.plugins = [{"_target_": f"{at}.environments.LightningEnvironment"}]
+    trainer, _ = make_trainer(cfg, tmp_path)
+    assert type(trainer.strategy.cluster_environment).__name__ == "LightningEnvironment"
+    assert isinstance(trainer.strategy.checkpoint_io, WholeFiles)
+    with open_dict(cfg):
+        cfg.trainer.plugins = [{"_target_": f"{at}.io.TorchCheckpointIO"}]
+    trainer, _ = make_trainer(cfg, tmp_path)
+    assert not isinstance(trainer.strategy.checkpoint_io, WholeFiles), "their own way of saving"
 
 
 def test_a_run_shorter_than_the_first_validation_is_kept(folder: Path) -> None:

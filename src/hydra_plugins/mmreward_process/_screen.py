@@ -76,14 +76,16 @@ class Screen:
         table.add_column("returned", justify="right", no_wrap=True)
         table.add_column("accuracy", justify="right", no_wrap=True)
         table.add_column("seconds", justify="right", no_wrap=True)
-        table.add_column("log", overflow="fold")
+        some_failed = any(job.failed for job in jobs)
+        if some_failed:  # who looks for the others' finds them in their folders
+            table.add_column("log", overflow="fold")
         for job in jobs:
             reason = shorten(job.reason, 60, placeholder=" …")
             status = f"{job.status}: {reason}" if reason else job.status
             seconds = "" if job.seconds is None else f"{job.seconds:,.0f}"
-            log = job.log.relative_to(self._folder)
-            numbers = (returned(job), accuracy(job), seconds)
-            cells = (str(job.number), job.label, status, *numbers, str(log))
+            cells = [str(job.number), job.label, status, returned(job), accuracy(job), seconds]
+            if some_failed:
+                cells.append(str(job.log.relative_to(self._folder)))
             table.add_row(*cells, style="bold red" if job.failed else None)
         self._print(table, soft_wrap=False)
 
