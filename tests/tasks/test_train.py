@@ -345,14 +345,17 @@ def test_plugins_of_the_trainer_are_used_beside_ours(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     at = "lightning.pytorch.plugins"
-    plugins = {f"{at}.environments.LightningEnvironment", f"{at}.io.TorchCheckpointIO"}
+    plugins = {f"{at}.environments.TorchElasticEnvironment", f"{at}.io.TorchCheckpointIO"}
     known = allowed_targets() | plugins  # as if a yaml in conf/ named them
     monkeypatch.setattr(mmreward.config, "allowed_targets", lambda: known)
-    cfg = config()
+    for name, value in (("LOCAL_RANK", "0"), ("RANK", "0"), ("WORLD_SIZE", "1")):
+        monkeypatch.setenv(name, value)
+    ddp = ("trainer=ddp", "trainer.accelerator=cpu", "trainer.devices=1")
+    cfg = config(*ddp, "trainer.precision=32-true")
     with open_dict(cfg):
-        cfg.trainer.plugins = [{"_target_": f"{at}.environments.LightningEnvironment"}]
+        cfg.trainer.plugins = [{"_target_": f"{at}.environments.TorchElasticEnvironment"}]
     trainer, _ = make_trainer(cfg, tmp_path)
-    assert type(trainer.strategy.cluster_environment).__name__ == "LightningEnvironment"
+    assert type(trainer.strategy.cluster_environment).__name__ == "TorchElasticEnvironment"
     assert isinstance(trainer.strategy.checkpoint_io, WholeFiles)
     with open_dict(cfg):
         cfg.trainer.plugins = [{"_target_": f"{at}.io.TorchCheckpointIO"}]
