@@ -163,7 +163,7 @@ def test_the_rate_of_false_findings_is_the_level(seeds, accuracy):
         easy = np.clip(rng.normal(accuracy, 0.5 * (1 - accuracy), 36), 0, 1)[groups]
         first, second = ((rng.random((n, 72)) < easy).astype(float) for n in seeds)
         below += seed_difference(first, second, groups)["p"] <= 0.05
-    assert below <= 33  # 20 expected, standard deviation 4.4
+    assert below <= 32  # 20 expected, standard deviation 4.4
     # Cautious where hardly a pair is judged wrongly, and where the largest of several p is taken.
     assert below >= 8 or accuracy > 0.9 or seeds != (3, 3)
 

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
+from mlflow import MlflowClient
 from mlflow_server import Server
 from run_folders import run_folder
 
@@ -24,3 +26,17 @@ def server(tmp_path: Path) -> Iterator[Server]:
     server = Server(folder)
     yield server
     server.kill()
+
+
+@pytest.fixture
+def sent(monkeypatch: pytest.MonkeyPatch) -> list[str]:
+    """The names of the files that are uploaded, as they are."""
+    names: list[str] = []
+    real = MlflowClient.log_artifact
+
+    def log_artifact(self: MlflowClient, run_id: str, path: str, *inside: Any) -> None:
+        names.append(Path(path).name)
+        real(self, run_id, path, *inside)
+
+    monkeypatch.setattr(MlflowClient, "log_artifact", log_artifact)
+    return names

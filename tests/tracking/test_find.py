@@ -139,6 +139,7 @@ def test_of_a_copy_only_what_is_new_is_uploaded(
     tracker: MLflowTracking,
     run_id: str,
     elsewhere: Any,
+    sent: list[str],
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     download = MlflowClient.download_artifacts
@@ -150,14 +151,7 @@ def test_of_a_copy_only_what_is_new_is_uploaded(
 
     monkeypatch.setattr(MlflowClient, "download_artifacts", as_from_a_server)
     found = tracker.find(run_id, "run")
-    sent: list[str] = []
-    real = MlflowClient.log_artifact
-
-    def log_artifact(self: MlflowClient, run_id: str, path: str, *inside: Any) -> None:
-        sent.append(Path(path).name)
-        real(self, run_id, path, *inside)
-
-    monkeypatch.setattr(MlflowClient, "log_artifact", log_artifact)
+    sent.clear()
     for accuracy in (0.7, 0.8):
         results(found, accuracy)
         assert tracker.finish(found) is not None

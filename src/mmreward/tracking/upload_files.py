@@ -40,8 +40,6 @@ AT_END = (
     "bad_records.jsonl",
     "model",
 )
-
-
 FILES = (*AT_START, *AT_END)
 
 
