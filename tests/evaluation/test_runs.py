@@ -145,6 +145,12 @@ def test_variants_of_one_option_are_named_by_its_settings(tmp_path):
     assert variants_of(tmp_path, *changes) == [name for name in expected for _ in (0, 1)]
 
 
+def test_numbers_of_a_search_are_short_in_names(tmp_path):
+    rates = (6.304187027644861e-05, 0.0005, 0.00050001)
+    found = variants_of(tmp_path, *({"optimizer": {"lr": lr}} for lr in rates))
+    assert found[::2] == ["base lr=6.304e-05", "base lr=0.0005 (2)", "base lr=0.0005 (4)"]
+
+
 def test_which_weights_are_kept_is_part_of_a_run_and_how_many_is_not(tmp_path):
     kept = [{"checkpoint": {"best": {"monitor": "val/loss", "save_top_k": n}}} for n in (1, 2)]
     assert set(variants_of(tmp_path / "one", *kept)) == {"base"}

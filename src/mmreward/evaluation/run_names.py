@@ -94,7 +94,12 @@ def _settings(folder: Path, alike: Sequence[Path], configs: Mapping[Path, DictCo
         and len({str(other[key]) for other in told.values()}) > 1
     ]
     outside = [key for key in varied if not any(key.startswith(f"{other}.") for other in varied)]
-    return [f"{key.rsplit('.', 1)[-1]}={own[key]}" for key in outside]
+    return [f"{key.rsplit('.', 1)[-1]}={_short(own[key])}" for key in outside]
+
+
+def _short(value: Any) -> str:
+    """A search proposes 6.304187027644861e-05."""
+    return f"{value:.4g}" if isinstance(value, float) else str(value)
 
 
 def _told(config: DictConfig) -> dict[str, Any]:
