@@ -9,11 +9,12 @@ from typing import Any
 import pyarrow as pa
 import pyarrow.parquet as pq
 
+from mmreward.analysis.metrics import evaluate
+from mmreward.analysis.pairs import PairTable, pair_tables
+from mmreward.benchmarks.base import BenchmarkSet
 from mmreward.data.preparation import Prepared
-from mmreward.evaluation.benchmarks.base import BenchmarkSet
-from mmreward.evaluation.metrics import evaluate
-from mmreward.evaluation.pairs import PairTable, pair_tables
-from mmreward.evaluation.tables import (
+from mmreward.records import Message, Record, Response
+from mmreward.scoring.table import (
     SETS,
     Key,
     ScoreTable,
@@ -22,7 +23,6 @@ from mmreward.evaluation.tables import (
     record_row,
     write_records,
 )
-from mmreward.records import Message, Record, Response
 
 Scorer = Callable[[Record], Sequence[float]]
 

@@ -10,7 +10,8 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from mmreward.evaluation.tables import (
+from mmreward.records import Media, Message, Record, Response
+from mmreward.scoring.table import (
     Key,
     ScoreTable,
     ScoreWriter,
@@ -18,7 +19,6 @@ from mmreward.evaluation.tables import (
     record_row,
     write_records,
 )
-from mmreward.records import Media, Message, Record, Response
 
 ROOT = Path(__file__).parents[1]
 DATA = Path(os.environ.get("MMREWARD_DATA", ROOT / "../shared/data"))

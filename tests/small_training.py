@@ -12,8 +12,8 @@ from omegaconf import DictConfig
 from safetensors.torch import load_file
 
 from mmreward.config import CONF
-from mmreward.lightning_module import RewardModule
 from mmreward.tasks.train import train
+from mmreward.training.lightning_module import RewardModule
 
 # Eight batches an epoch, a validation every four; a model of 60,000 parameters.
 SMALL = (

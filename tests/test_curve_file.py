@@ -6,7 +6,7 @@ import time
 from pathlib import Path
 
 from mmreward.curve_file import append_row, read_rows
-from mmreward.curves import read_curves
+from mmreward.training.curves import read_curves
 
 
 def test_rows_come_back_with_their_times(tmp_path: Path) -> None:

@@ -16,11 +16,11 @@ from hydra import compose, initialize_config_dir
 from omegaconf import DictConfig
 from torch import nn
 
-from mmreward.bundle import make_encoder
 from mmreward.config import CONF, build
 from mmreward.data.prefix import Collate, PrefixBatch
 from mmreward.errors import UserError
 from mmreward.model.backbone import Backbone
+from mmreward.model.bundle import make_encoder
 from mmreward.model.reward import RewardModel
 from mmreward.tasks.train import train
 

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import matplotlib as mpl
 
-from mmreward.evaluation import comparison_plots as plots
+from mmreward.report import comparison_figures as plots
 
 mpl.rcParams |= {"svg.fonttype": "none", "svg.hashsalt": "seed-results"}
 

@@ -6,9 +6,9 @@ import pytest
 from helpers import image, image_records, record, text_records, tiny_backbone
 from transformers import AddedToken
 
-from mmreward.bundle import make_encoder
 from mmreward.data.encoding import Encoder
 from mmreward.errors import UserError
+from mmreward.model.bundle import make_encoder
 from mmreward.model.tiny import CHAT_TEMPLATE, tiny_processor, tiny_tokenizer
 from mmreward.records import Media, Message, Record, RecordError, Response
 

@@ -8,10 +8,10 @@ import pytest
 import torch
 from helpers import VISION_FAMILIES, image, image_records, record, text_records, tiny_backbone
 
-from mmreward.bundle import make_encoder
 from mmreward.data.encoding import EncodedRecord, Encoder
 from mmreward.data.positions import mrope_positions
 from mmreward.data.prefix import Collate
+from mmreward.model.bundle import make_encoder
 from mmreward.model.tiny import tiny_tokenizer
 from mmreward.records import Message, Record, Response
 

@@ -9,9 +9,9 @@ import torch
 from helpers import record, text_batch
 from torch import nn
 
-from mmreward.lightning_module import RewardModule
 from mmreward.losses.adaptive import Adaptive
 from mmreward.model.reward import RewardOutput
+from mmreward.training.lightning_module import RewardModule
 
 PAIR = text_batch(record("x"))
 TWO = text_batch(record("x"), record("y"))

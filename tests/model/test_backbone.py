@@ -20,9 +20,9 @@ from transformers import (
     RobertaModel,
 )
 
-from mmreward.bundle import make_encoder
 from mmreward.data.prefix import Collate
 from mmreward.model.backbone import Backbone
+from mmreward.model.bundle import make_encoder
 from mmreward.model.tiny import tiny_tokenizer
 from mmreward.records import RecordError
 

@@ -10,9 +10,9 @@ from helpers import text_records, tiny_backbone
 from omegaconf import OmegaConf
 from torch import nn
 
-from mmreward.bundle import make_encoder
 from mmreward.config import CONF, build
 from mmreward.data.prefix import Collate
+from mmreward.model.bundle import make_encoder
 from mmreward.model.heads import Adaptive, BoundedMLP, Enhanced, Linear
 from mmreward.model.pooling import LastToken
 from mmreward.model.reward import RewardModel

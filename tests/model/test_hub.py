@@ -46,12 +46,12 @@ from transformers import (
 )
 from transformers.models.clip.image_processing_pil_clip import CLIPImageProcessorPil
 
-from mmreward.bundle import load_bundle, make_encoder, save_bundle
 from mmreward.config import CONF, build
 from mmreward.data.prefix import Collate
 from mmreward.errors import UserError
 from mmreward.losses.bradley_terry import BradleyTerry
 from mmreward.model.backbone import Backbone, count_parameters
+from mmreward.model.bundle import load_bundle, make_encoder, save_bundle
 from mmreward.model.hub import TUNINGS, attention_projections, hf, vision_tower
 from mmreward.model.layout import decide_layout
 from mmreward.model.processor import load_processor

@@ -7,11 +7,11 @@ import torch
 from helpers import FAMILIES, VISION_FAMILIES, family_records, image, record, tiny_backbone
 from transformers import BertConfig, BertModel
 
-from mmreward.bundle import make_encoder
 from mmreward.data.encoding import EncodedRecord, Encoder
 from mmreward.errors import UserError
 from mmreward.model import layout
 from mmreward.model.backbone import Backbone
+from mmreward.model.bundle import make_encoder
 from mmreward.model.layout import TOLERANCE, cost_ratio, decide_layout, probe_difference
 from mmreward.model.tiny import tiny_tokenizer
 

@@ -10,10 +10,10 @@ from helpers import FAMILIES, family_records, record, text_batch, tiny_backbone
 from omegaconf import OmegaConf
 from torch import Tensor, nn
 
-from mmreward.bundle import make_encoder
 from mmreward.config import CONF, build
 from mmreward.data.prefix import Collate, PrefixBatch
 from mmreward.errors import UserError
+from mmreward.model.bundle import make_encoder
 from mmreward.model.heads import Linear
 from mmreward.model.pooling import Attention, Fusion, LastToken, Mean, resolve_layers
 from mmreward.model.reward import RewardModel

@@ -15,12 +15,12 @@ from helpers import (
 )
 from torch import Tensor, nn
 
-from mmreward.bundle import make_encoder
 from mmreward.data.prefix import Collate, PrefixBatch
 from mmreward.errors import UserError
 from mmreward.losses import BradleyTerry
 from mmreward.model.attention import as_additive, prefix_mask
 from mmreward.model.backbone import Backbone
+from mmreward.model.bundle import make_encoder
 from mmreward.model.heads import Linear
 from mmreward.model.logprobs import answer_logprobs
 from mmreward.model.pooling import LastToken

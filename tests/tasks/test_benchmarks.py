@@ -14,12 +14,12 @@ from hydra import compose, initialize_config_dir
 from omegaconf import DictConfig
 from own_data import png, text_rows, write_jsonl
 
+from mmreward.analysis.metrics import evaluate as metrics_of
 from mmreward.config import CONF, ROOT
 from mmreward.data.bad_records import read_bad_records
 from mmreward.data.sources import digits
 from mmreward.errors import UserError
-from mmreward.evaluation.metrics import evaluate as metrics_of
-from mmreward.evaluation.tables import META, RECORDS, SCORES, read_table
+from mmreward.scoring.table import META, RECORDS, SCORES, read_table
 from mmreward.tasks.evaluate import evaluate
 from mmreward.tasks.train import train
 

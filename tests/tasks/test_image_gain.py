@@ -10,7 +10,7 @@ import pytest
 from hydra import compose, initialize_config_dir
 
 from mmreward.config import CONF
-from mmreward.evaluation.wording import warnings
+from mmreward.report.wording import warnings
 from mmreward.tasks.train import train
 
 pytestmark = pytest.mark.slow

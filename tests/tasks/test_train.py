@@ -16,22 +16,22 @@ from safetensors.torch import load_file
 from small_training import checkpoint, config, equal, killed_in, run
 
 import mmreward.config
-from mmreward.bundle import load_bundle
-from mmreward.checkpoints import WholeFiles
+from mmreward.analysis.runs import read_runs
 from mmreward.config import CONF, allowed_targets
 from mmreward.curve_file import CURVES, read_rows
 from mmreward.data.datamodule import ResumableSampler
 from mmreward.data.sources import digits
 from mmreward.errors import UserError
-from mmreward.evaluation.runs import read_runs
-from mmreward.evaluation.tables import read_table
-from mmreward.lightning_module import RewardModule
+from mmreward.model.bundle import load_bundle
+from mmreward.scoring.table import read_table
 from mmreward.tasks.assemble import data_source, fresh_model, make_collate
 from mmreward.tasks.evaluate import evaluate
 from mmreward.tasks.fit import make_trainer
 from mmreward.tasks.run_folder import resume_run
 from mmreward.tasks.train import train
 from mmreward.tracking import SWEEP
+from mmreward.training.checkpoints import WholeFiles
+from mmreward.training.lightning_module import RewardModule
 
 
 @pytest.fixture(autouse=True)

@@ -23,10 +23,10 @@ from run_folders import end, run_folder, train
 
 from mmreward.config import ROOT
 from mmreward.curve_file import append_row
-from mmreward.curves import read_curves
 from mmreward.errors import UserError
 from mmreward.tracking import MLflowTracking, NoTracking, RunInfo, links, store
 from mmreward.tracking.store import known_ids
+from mmreward.training.curves import read_curves
 
 
 def tracking(folder: Path, uri: str | None = None) -> MLflowTracking:

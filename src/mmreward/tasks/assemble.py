@@ -10,7 +10,6 @@ import lightning.pytorch as pl
 import torch
 from omegaconf import DictConfig
 
-from mmreward.bundle import make_encoder
 from mmreward.config import build
 from mmreward.data.encoding import Encoder
 from mmreward.data.prefix import Collate
@@ -18,6 +17,7 @@ from mmreward.data.preparation import Prepared
 from mmreward.data.skipping import encodable
 from mmreward.data.sources.base import Source
 from mmreward.errors import UserError
+from mmreward.model.bundle import make_encoder
 from mmreward.model.layout import decide_layout
 from mmreward.model.reward import RewardModel
 from mmreward.records import Record

@@ -8,15 +8,15 @@ from hydra.core.hydra_config import HydraConfig
 from omegaconf import DictConfig
 from rich.console import Console
 
+from mmreward.audit.audit import OtherSet, one_line
+from mmreward.audit.audit import audit as audit_source
+from mmreward.audit.report import write_audit
+from mmreward.audit.wording import warnings
+from mmreward.benchmarks.base import Benchmark
+from mmreward.benchmarks.loading import build_benchmarks, load_set
 from mmreward.config import build
 from mmreward.data.preparation import Prepared
 from mmreward.errors import UserError
-from mmreward.evaluation.audit import OtherSet, one_line
-from mmreward.evaluation.audit import audit as audit_source
-from mmreward.evaluation.audit_report import write_audit
-from mmreward.evaluation.audit_wording import warnings
-from mmreward.evaluation.benchmarks.base import Benchmark
-from mmreward.evaluation.benchmarks.loading import build_benchmarks, load_set
 
 
 def audit(cfg: DictConfig) -> None:

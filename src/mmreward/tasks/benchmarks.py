@@ -8,12 +8,12 @@ from typing import Any
 
 from omegaconf import DictConfig
 
+from mmreward.benchmarks.base import BenchmarkSet
+from mmreward.benchmarks.loading import build_benchmarks, load_set
 from mmreward.data.encoding import Encoder
 from mmreward.data.preparation import Prepared
 from mmreward.data.skipping import encodable
 from mmreward.errors import UserError
-from mmreward.evaluation.benchmarks.base import BenchmarkSet
-from mmreward.evaluation.benchmarks.loading import build_benchmarks, load_set
 from mmreward.records import RecordError
 
 

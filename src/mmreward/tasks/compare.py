@@ -13,14 +13,14 @@ from hydra.core.hydra_config import HydraConfig
 from omegaconf import DictConfig
 from rich.console import Console
 
+from mmreward.analysis.comparison import common_sets
+from mmreward.analysis.comparison import compare as compare_runs
+from mmreward.analysis.runs import Run, expand, is_sweep, read_runs
 from mmreward.config import build
 from mmreward.errors import UserError
-from mmreward.evaluation.comparison import common_sets
-from mmreward.evaluation.comparison import compare as compare_runs
-from mmreward.evaluation.comparison_report import COMPARISON, comparison_tables, write_comparison
-from mmreward.evaluation.runs import Run, expand, is_sweep, read_runs
-from mmreward.evaluation.variants_report import summary_metrics, variants_tables, write_variants
-from mmreward.evaluation.variants_wording import remarks
+from mmreward.report.comparison import COMPARISON, comparison_tables, write_comparison
+from mmreward.report.variants import summary_metrics, variants_tables, write_variants
+from mmreward.report.variants_wording import remarks
 from mmreward.tasks.sync import names_a_store, tracking_of
 from mmreward.tracking.base import RUN_INFO, UNKNOWN, RunInfo, Tracking
 from mmreward.tracking.no_tracking import NoTracking

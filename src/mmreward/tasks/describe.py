@@ -22,8 +22,8 @@ from mmreward.data.digest import data_digest
 from mmreward.data.prefix import Collate
 from mmreward.data.preparation import Prepared
 from mmreward.data.sources.base import SPLITS
-from mmreward.evaluation.plots import COLOURS
 from mmreward.ranks import is_rank_zero
+from mmreward.report.figures import COLOURS
 from mmreward.tracking.base import (
     RUN_INFO,
     SWEEP,

@@ -14,27 +14,27 @@ import torch
 from omegaconf import DictConfig, OmegaConf
 from rich.console import Console
 
-from mmreward.bundle import load_bundle
+from mmreward.analysis.metrics import METRICS, write_metrics
+from mmreward.analysis.metrics import evaluate as compute_metrics
+from mmreward.analysis.pairs import MODEL
+from mmreward.benchmarks.base import BenchmarkSet
 from mmreward.config import load_run_config
-from mmreward.curves import read_curves
 from mmreward.data.bad_records import BadRecord, write_bad_records
 from mmreward.data.prefix import Collate
 from mmreward.data.sources.base import Split
 from mmreward.errors import UserError
-from mmreward.evaluation.benchmarks.base import BenchmarkSet
-from mmreward.evaluation.metrics import METRICS, write_metrics
-from mmreward.evaluation.metrics import evaluate as compute_metrics
-from mmreward.evaluation.pairs import MODEL
-from mmreward.evaluation.pictures import keep as keep_images
-from mmreward.evaluation.report import print_summary, write_report
-from mmreward.evaluation.scoring import Condition, find_condition, score_condition
-from mmreward.evaluation.tables import SETS, ScoreWriter, read_table, record_row, write_records
+from mmreward.model.bundle import load_bundle
 from mmreward.model.reward import RewardModel
 from mmreward.records import Record
+from mmreward.report.pictures import keep as keep_images
+from mmreward.report.run import print_summary, write_report
+from mmreward.scoring.evaluate import Condition, find_condition, score_condition
+from mmreward.scoring.table import SETS, ScoreWriter, read_table, record_row, write_records
 from mmreward.tasks.assemble import data_source, fresh_model, quiet
 from mmreward.tasks.benchmarks import sets_to_score, told
 from mmreward.tasks.progress import Scoring
 from mmreward.tasks.sync import tracking_of
+from mmreward.training.curves import read_curves
 
 
 def evaluate(cfg: DictConfig) -> float:

@@ -13,22 +13,22 @@ from lightning.pytorch.plugins.io import CheckpointIO
 from lightning.pytorch.utilities.exceptions import MisconfigurationException
 from omegaconf import DictConfig, OmegaConf
 
-from mmreward.checkpoints import CheckpointsOnDisk, WholeFiles
 from mmreward.config import build
-from mmreward.curves import Curves
 from mmreward.data.datamodule import PreferenceData
 from mmreward.data.prefix import Collate
 from mmreward.data.skipping import SkippingCollate
 from mmreward.data.sources.base import Source
 from mmreward.errors import UserError
-from mmreward.lightning_module import RewardModule
 from mmreward.losses.base import Loss
 from mmreward.model.backbone import count_parameters
 from mmreward.model.reward import RewardModel
 from mmreward.tasks.assemble import optimizer_and_scheduler
-from mmreward.tasks.interruption import OwnSignal
 from mmreward.tasks.run_folder import LAST
-from mmreward.throughput import Throughput
+from mmreward.training.checkpoints import CheckpointsOnDisk, WholeFiles
+from mmreward.training.curves import Curves
+from mmreward.training.interruption import OwnSignal
+from mmreward.training.lightning_module import RewardModule
+from mmreward.training.throughput import Throughput
 
 
 @dataclass(frozen=True)

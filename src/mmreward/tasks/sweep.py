@@ -51,7 +51,7 @@ def compare_sweep(folder: Path, console: Console) -> None:
     What an earlier comparison left in the folder goes first: it is about other runs, and must not
     be taken for that of these, whatever becomes of theirs.
     """
-    from mmreward.evaluation.runs import read_runs, runs_of_sweep
+    from mmreward.analysis.runs import read_runs, runs_of_sweep
     from mmreward.tasks.compare import report, track
 
     folders, left_out = runs_of_sweep(folder)
@@ -67,9 +67,9 @@ def compare_sweep(folder: Path, console: Console) -> None:
 def forget_comparison(folder: Path) -> None:
     """Removes what `report` and a tracker wrote into the folder, if they did. What the tracker's
     store has of it stays until there is another one."""
-    from mmreward.evaluation.comparison_report import COMPARISON
-    from mmreward.evaluation.markdown import FIGURES, REPORT
-    from mmreward.evaluation.variants_report import FIGURE, MARKDOWN
+    from mmreward.report.comparison import COMPARISON
+    from mmreward.report.markdown import FIGURES, REPORT
+    from mmreward.report.variants import FIGURE, MARKDOWN
     from mmreward.tracking.summary import SUMMARY
 
     if not (folder / COMPARISON).is_file():

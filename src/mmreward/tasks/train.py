@@ -10,30 +10,30 @@ from omegaconf import DictConfig, OmegaConf
 from rich.console import Console
 from rich.table import Table
 
-from mmreward.bundle import load_weights, save_bundle
+from mmreward.audit.audit import audit, one_line
+from mmreward.audit.wording import content_warnings
+from mmreward.benchmarks.base import BenchmarkSet
 from mmreward.config import build, load_run_config
 from mmreward.data.bad_records import left_out, write_bad_records
 from mmreward.data.prefix import Collate
 from mmreward.data.preparation import Prepared, sample_text
 from mmreward.data.sources.base import SPLITS, Source
-from mmreward.evaluation.audit import audit, one_line
-from mmreward.evaluation.audit_wording import content_warnings
-from mmreward.evaluation.benchmarks.base import BenchmarkSet
-from mmreward.evaluation.report import print_summary
-from mmreward.evaluation.tables import RECORDS, SCORES
 from mmreward.losses.base import Loss
 from mmreward.model.backbone import count_parameters
+from mmreward.model.bundle import load_weights, save_bundle
 from mmreward.model.reward import RewardModel
 from mmreward.ranks import is_rank_zero
+from mmreward.report.run import print_summary
+from mmreward.scoring.table import RECORDS, SCORES
 from mmreward.tasks.assemble import data_source, fresh_model, make_collate, quiet, sample
 from mmreward.tasks.benchmarks import sets_to_score
 from mmreward.tasks.describe import run_info
 from mmreward.tasks.evaluate import check_evaluation, evaluate_model, tell_sets
 from mmreward.tasks.fit import fit
-from mmreward.tasks.interruption import interruptible
 from mmreward.tasks.run_folder import how_to_go_on, open_run
 from mmreward.tracking import Tracking
 from mmreward.tracking.base import Status
+from mmreward.training.interruption import interruptible
 
 # Records of each split that are looked at before training; task=audit looks at more.
 AUDITED = 1000

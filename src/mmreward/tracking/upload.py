@@ -142,7 +142,7 @@ def flat_metrics(results: Mapping[str, Any]) -> dict[str, float]:
     MLflow sorts by name and draws a section per prefix: what is compared first comes first, and
     the rules that need no model, the same for all runs of a data set, are left to the report.
     """
-    from mmreward.evaluation.rules import RULES
+    from mmreward.analysis.rules import RULES
 
     flat: dict[str, float] = {}
     for name, values in results.get("benchmarks", {}).items():
