@@ -15,13 +15,13 @@ from mmreward.benchmarks.base import BenchmarkSet
 from mmreward.data.preparation import Prepared
 from mmreward.records import Message, Record, Response
 from mmreward.scoring.table import (
-    SETS,
     Key,
     ScoreTable,
     ScoreWriter,
     read_table,
     record_row,
     write_records,
+    write_sets,
 )
 
 Scorer = Callable[[Record], Sequence[float]]
@@ -50,10 +50,11 @@ def write_parquet(path: Path, rows: Sequence[dict[str, Any]]) -> Path:
 def scored(folder: Path, found: BenchmarkSet, scorer: Scorer) -> ScoreTable:
     """A score table of the set in which `scorer` gave the scores."""
     write_records(folder, [record_row(r, found.name, "test") for r in found.records])
-    with ScoreWriter(folder, {SETS: {found.name: found.info()}}) as writer:
+    with ScoreWriter(folder, {}) as writer:
         for record in found.records:
             for answer, score in enumerate(scorer(record)):
                 writer.write(Key(record.id, answer, "intact"), score)
+    write_sets(folder, {found.name: found.info(["intact"])})
     return read_table(folder)
 
 

@@ -48,6 +48,8 @@ class EvaluationConfig:
 
     conditions: list[str] = MISSING
     batch_size: int = MISSING
+    batch_tokens: int = MISSING
+    num_workers: int | None = None
 
 
 @dataclass

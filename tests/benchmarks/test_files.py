@@ -99,7 +99,7 @@ def test_a_download_is_read_like_a_local_copy(tmp_path, monkeypatch) -> None:
     assert (asked["hub"], asked["revision"]) == ("Anthropic/hh-rlhf", "f" * 40)
     assert asked["repo_type"] == "dataset"
     assert asked["allow_patterns"] == ["harmless-base/test.jsonl.gz"]  # not all of HH-RLHF
-    info = found.info()
+    info = found.info(["intact"])
     assert (info["hub"], info["revision"]) == ("Anthropic/hh-rlhf", "f" * 40)
     assert "path" not in info
 

@@ -52,7 +52,7 @@ def test_images_in_answers_are_counted_by_task(hub, tmp_path) -> None:
     found = MMRB2(str(hub), rows=2).load(own())
     assert [record.source_id for record in found.records] == ["i1", "r0", "r1"]
     assert [[a.rank for a in r.responses] for r in found.records] == [[1, 0], [1, 0], [0, 1]]
-    info = found.info()
+    info = found.info(["intact"])
     assert {kind["category"]: kind["n"] for kind in info["unusable"]} == {
         "t2i": 2, "edit": 2, "interleaved": 1
     }  # fmt: skip

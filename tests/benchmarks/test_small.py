@@ -43,7 +43,7 @@ def test_the_real_transcripts() -> None:
 
 def test_preference_is_the_runs_own_test_split() -> None:
     found = Preference().load(own())
-    assert (found.name, found.own) == ("own", True)
+    assert (found.name, found.strict) == ("own", True)
     assert [record.prompt for record in found.records] == ["test 0", "test 1", "test 2"]
     assert [r.prompt[:-2] for r in Preference(split="validation").load(own()).records] == [
         "validation"
@@ -55,7 +55,7 @@ def test_preference_of_another_source(tmp_path) -> None:
     given = [row(id=f"{i}", query=f"What is {i}?") for i in range(40)]
     source = Jsonl(str(write_jsonl(tmp_path / "mine.jsonl", given)), test=0.25)
     found = Preference(source).load(own(template="Q: {query}"))
-    assert (found.name, found.own, len(found.records)) == ("mine", False, 10)
+    assert (found.name, found.strict, len(found.records)) == ("mine", False, 10)
     assert all(record.prompt.startswith("Q: What is") for record in found.records)
     assert len(Preference(source, "all").load(own()).records) == 40
     with pytest.raises(UserError, match="split=tests should be train, validation, test or all"):

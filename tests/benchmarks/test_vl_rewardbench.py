@@ -62,7 +62,7 @@ def test_parquet_with_image_structs_as_the_hub_lays_it_out(tmp_path) -> None:
     assert first.messages[0].content == (0, "What is in picture 1?")
     assert first.media[0].load().getpixel((0, 0)) == (1, 40, 200)
     assert first.group == first.media[0].sha256[:16]
-    assert found.info()["path"] == str(tmp_path)
+    assert found.info(["intact"])["path"] == str(tmp_path)
 
 
 def test_jsonl_beside_a_folder_of_images(tmp_path) -> None:
@@ -75,7 +75,7 @@ def test_jsonl_beside_a_folder_of_images(tmp_path) -> None:
     assert len(found.records) == 5
     (missing,) = found.unusable
     assert missing.category == "reasoning" and "image_5.png does not exist" in missing.reason
-    assert found.info()["unusable"][0] == {
+    assert found.info(["intact"])["unusable"][0] == {
         "category": "reasoning",
         "reason": missing.reason,
         "n": 1,

@@ -151,7 +151,7 @@ def test_report_shows_the_worst_mistakes_first(tmp_path):
     table, metrics = run(tmp_path, COIN)
     text = write_report(tmp_path, metrics, table).read_text(encoding="utf-8")
     shown = [float(x) for x in re.findall(r"\*\*\d\.\*\* margin (-[\d.]+)", text)]
-    scores = table.by_answer("intact")
+    scores = table.scores["intact"]
     margins = sorted(
         scores[row["record"], better] - scores[row["record"], worse]
         for row in table.records

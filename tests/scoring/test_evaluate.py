@@ -1,9 +1,10 @@
-"""What each condition shows the model, and what it files."""
+"""What each condition shows the model, and what is filed."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
@@ -15,8 +16,9 @@ from mmreward.model.heads import Linear
 from mmreward.model.pooling import LastToken
 from mmreward.model.reward import RewardModel
 from mmreward.records import Record
-from mmreward.scoring.evaluate import CONDITIONS, MOST_WORK, batches, score_condition
-from mmreward.scoring.table import CONDITIONS as SHOWN
+from mmreward.scoring.conditions import CONDITIONS
+from mmreward.scoring.evaluate import score_set
+from mmreward.scoring.score import Batching, ModelRewards
 from mmreward.scoring.table import Key, ScoreWriter
 
 SPACED = "One:\n\n  two,\tthree. "
@@ -38,10 +40,25 @@ def collate(model: RewardModel) -> Collate:
     return Collate(make_encoder(model.backbone, None))
 
 
-def filed(folder: Path, model: RewardModel, collate: Collate, *names: str) -> dict[Key, float]:
+def scorer(model: RewardModel, collate: Collate, **options: Any) -> ModelRewards:
+    def untrained() -> RewardModel:
+        torch.manual_seed(1)
+        return RewardModel(tiny_backbone("qwen2_vl"), LastToken, Linear)
+
+    return ModelRewards(model, collate, {}, untrained, batching=Batching(**options))
+
+
+def filed(
+    folder: Path,
+    rewards: ModelRewards,
+    *names: str,
+    records: Sequence[Record] = RECORDS,
+    done: list[int] | None = None,
+) -> dict[Key, float]:
+    conditions = {name: CONDITIONS[name] for name in names}
+    count = (lambda more: None) if done is None else done.append
     with ScoreWriter(folder, {}) as writer:
-        for name in names:
-            score_condition(name, model, collate, RECORDS, writer, batch_size=2)
+        score_set(rewards, records, conditions, folder, writer, count)
     return writer.scores
 
 
@@ -55,7 +72,7 @@ def of(scores: dict[Key, float], name: str, records: Sequence[Record]) -> list[f
 
 
 def test_text_only_takes_the_image_and_its_place_away(tmp_path, model, collate):
-    scores = filed(tmp_path, model, collate, "intact", "text_only")
+    scores = filed(tmp_path, scorer(model, collate), "intact", "text_only")
     by_hand = [
         record("Which one?", answers=(SPACED, "four")),
         record("Look:  And?", answers=("a b", "c")),
@@ -68,7 +85,7 @@ def test_text_only_takes_the_image_and_its_place_away(tmp_path, model, collate):
 
 
 def test_normalised_scores_the_collapsed_answers(tmp_path, model, collate):
-    scores = filed(tmp_path, model, collate, "intact", "normalised")
+    scores = filed(tmp_path, scorer(model, collate), "intact", "normalised")
     by_hand = [
         record(0, "Which one?", media=RECORDS[0].media, answers=("One: two, three.", "four")),
         record("No picture here.", answers=("yes", "no", "it may be")),
@@ -78,16 +95,27 @@ def test_normalised_scores_the_collapsed_answers(tmp_path, model, collate):
     assert abs(expected[0] - scores[Key(RECORDS[0].id, 0, "intact")]) > 1e-3
 
 
+def test_the_model_before_training_scores_what_it_would_alone(tmp_path, model, collate):
+    rewards = scorer(model, collate)
+    scores = filed(tmp_path, rewards, "intact", "untrained")
+    before = rewards._make_untrained().eval()
+    expected = alone(before, collate, RECORDS)
+    assert of(scores, "untrained", RECORDS) == pytest.approx(expected, abs=1e-5)
+    assert expected != pytest.approx(of(scores, "intact", RECORDS), abs=1e-3)
+
+
 def test_what_a_condition_leaves_as_it_is_is_not_scored_twice(tmp_path, model, collate):
-    with ScoreWriter(tmp_path, {}) as writer:
-        assert score_condition("intact", model, collate, RECORDS, writer, 2) == 3
-        assert score_condition("normalised", model, collate, RECORDS, writer, 2) == 2
-        assert score_condition("untrained", model, collate, RECORDS, writer, 2) == 3
-    assert of(writer.scores, "normalised", RECORDS[2:]) == of(writer.scores, "intact", RECORDS[2:])
+    done: list[int] = []
+    scores = filed(tmp_path, scorer(model, collate), "intact", "normalised", done=done)
+    assert sum(done) == 3 + 2
+    assert of(scores, "normalised", RECORDS[2:]) == of(scores, "intact", RECORDS[2:])
+    again: list[int] = []
+    filed(tmp_path, scorer(model, collate), "intact", "normalised", done=again)
+    assert sum(again) == 0
 
 
 def test_without_intact_scores_there_are_none_to_take_over(tmp_path, model, collate):
-    scores = filed(tmp_path, model, collate, "normalised")
+    scores = filed(tmp_path, scorer(model, collate), "normalised")
     assert of(scores, "normalised", RECORDS[2:]) == pytest.approx(
         alone(model, collate, RECORDS[2:]), abs=1e-5
     )
@@ -97,9 +125,8 @@ def test_without_intact_scores_there_are_none_to_take_over(tmp_path, model, coll
 def test_answers_with_the_same_text_tie_exactly(tmp_path, model, collate, name):
     spaced = "the same answer" if name == "intact" else "the  same\nanswer"
     same = record("Which?", answers=("the same answer", "another " * 9, spaced))
-    with ScoreWriter(tmp_path, {}) as writer:
-        score_condition(name, model, collate, [same], writer, 1)
-    first, other, third = of(writer.scores, name, [same])
+    scores = filed(tmp_path, scorer(model, collate), name, records=[same])
+    first, other, third = of(scores, name, [same])
     assert first == third != other
 
 
@@ -111,32 +138,40 @@ def test_a_record_that_its_condition_makes_too_long_is_left_out_of_it(tmp_path, 
     roomy = Collate(make_encoder(model.backbone, None))
     length = roomy([small]).input_ids.shape[1] - 3
     tight = Collate(make_encoder(model.backbone, length))
+    scores = filed(tmp_path, scorer(model, tight), "swapped_image", records=[small, large])
+    assert {key.record for key in scores} == {large.id}
+
+
+def test_a_record_that_cannot_be_read_is_named_and_the_others_are_scored(tmp_path, model):
+    short, long = record("Which?"), record("Which?", answers=("x", "long " * 40))
+    tight = Collate(make_encoder(model.backbone, 60))
     with ScoreWriter(tmp_path, {}) as writer:
-        score_condition("swapped_image", model, tight, [small, large], writer, 1)
-    assert {key.record for key in writer.scores} == {large.id}
+        conditions = {name: CONDITIONS[name] for name in ("intact", "normalised")}
+        bad = score_set(scorer(model, tight), [short, long], conditions, tmp_path, writer)
+    assert set(bad) == {long.id} and "max_length=60" in bad[long.id]
+    assert {key.record for key in writer.scores} == {short.id}
 
 
-def test_every_condition_has_its_place_in_the_reports():
-    assert set(CONDITIONS) == set(SHOWN)
+@pytest.mark.parametrize("after", [1, 2, 5, 8])
+def test_an_interrupted_evaluation_finds_the_same_numbers(tmp_path, model, collate, after):
+    """To the last digit, although it goes on in the middle of a batch."""
+    records = [record("Which? " + "so " * n, answers=("yes", "no " * n)) for n in range(1, 7)]
+    names = ("intact", "normalised", "untrained")
+    for name in ("a", "b"):
+        (tmp_path / name).mkdir()
+    whole = filed(tmp_path / "a", scorer(model, collate), *names, records=records)
 
+    class Killed(Exception):
+        pass
 
-def test_long_records_come_in_small_batches() -> None:
-    """None is lost, none is in a batch that would take more than it may, unless it is alone."""
-    lengths = [10] * 300 + [3000] * 40 + [20000]
-    waiting = [(str(n), record("x" * length)) for n, length in enumerate(lengths)]
-    found = list(batches(waiting, 128))
-    assert [item for chunk in found for item in chunk] == waiting
-    assert [len(chunk) for chunk in found[:2]] == [128, 128]
-    for chunk in found:
-        longest = max(len(one.prompt) for _, one in chunk)
-        assert len(chunk) == 1 or len(chunk) * longest**2 <= MOST_WORK
+    views = iter(range(after))
 
+    def count(more: int) -> None:
+        if next(views, None) is None:
+            raise Killed
 
-def test_progress_adds_up_to_what_had_to_be_scored(
-    tmp_path: Path, model: RewardModel, collate: Collate
-) -> None:
-    shares: list[float] = []
-    with ScoreWriter(tmp_path, {}) as writer:
-        score_condition("intact", model, collate, RECORDS, writer, 2, shares.append)
-        score_condition("intact", model, collate, RECORDS, writer, 2, shares.append)
-    assert len(shares) == 2 and sum(shares) == pytest.approx(1)
+    conditions = {name: CONDITIONS[name] for name in names}
+    with ScoreWriter(tmp_path / "b", {}) as writer, pytest.raises(Killed):
+        score_set(scorer(model, collate), records, conditions, tmp_path / "b", writer, count)
+    assert 0 <= len(writer.scores) < len(whole)
+    assert filed(tmp_path / "b", scorer(model, collate), *names, records=records) == whole

@@ -60,17 +60,7 @@ def test_round_trip_keeps_any_text_and_every_digit(tmp_path):
     score_all(tmp_path, [record], value=0.1 + 0.2)
     table = read_table(tmp_path)
     assert table.records == [record_row(record, "b", "test")]
-    assert table.by_answer("intact") == {(record.id, a): 0.1 + 0.2 for a in range(3)}
-
-
-def test_scores_average_over_orders_and_samples(tmp_path):
-    record = make()
-    write_records(tmp_path, [record_row(record, "b", "test")])
-    with ScoreWriter(tmp_path, META_A) as writer:
-        for order, sample, score in ((0, 0, 1.0), (0, 1, 0.0), (1, 0, 1.0), (1, 1, 1.0)):
-            writer.write(Key(record.id, 0, "intact", order, sample), score, parsed=True)
-    assert read_table(tmp_path).by_answer("intact") == {(record.id, 0): 0.75}
-    assert json.loads((tmp_path / SCORES).read_text().splitlines()[0])["parsed"] is True
+    assert table.scores["intact"] == {(record.id, a): 0.1 + 0.2 for a in range(3)}
 
 
 def test_a_set_is_replaced_and_other_sets_stay(tmp_path):
@@ -107,7 +97,7 @@ def test_a_torn_last_line_is_cut_off_and_scored_again(tmp_path, cut):
     whole = (tmp_path / SCORES).read_bytes()
     (tmp_path / SCORES).write_bytes(whole[:-cut])
     # Without its line break alone the line is whole.
-    assert len(read_table(tmp_path).scores) == (3 if cut == 1 else 2)
+    assert len(read_table(tmp_path).scores["intact"]) == (3 if cut == 1 else 2)
     with ScoreWriter(tmp_path, META_A) as writer:
         assert set(writer.scores) == {Key(record.id, a, "intact") for a in range(2)}
         writer.write(Key(record.id, 2, "intact"), 1.0)

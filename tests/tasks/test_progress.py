@@ -15,9 +15,9 @@ def test_a_log_gets_a_line_now_and_then(monkeypatch: pytest.MonkeyPatch) -> None
     monkeypatch.setattr(progress.time, "monotonic", lambda: float(next(clock)))
     log = io.StringIO()
     with progress.Scoring(Console(file=log, width=200)) as scoring:
-        advance = scoring.begin("digits, test: intact", 400)
+        advance = scoring.begin("digits", 1400)
         for _ in range(4):
-            advance(0.25)
+            advance(350)
     lines = log.getvalue().split("\n")
-    assert "scoring digits, test: intact: 50% of 400 records" in lines
+    assert "scoring digits: 700 of 1,400" in lines
     assert 1 <= len([line for line in lines if line]) <= 3

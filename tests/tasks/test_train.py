@@ -103,7 +103,7 @@ def test_the_bundle_rebuilds_the_model_that_was_scored(folder: Path) -> None:
     records = [data_source(cfg).split("test")[i] for i in range(16)]
     with torch.no_grad():
         scores = model(collate(records)).scores.tolist()
-    filed = read_table(folder).by_answer("intact")
+    filed = read_table(folder).scores["intact"]
     expected = [filed[r.id, k] for r in records for k in range(len(r.responses))]
     assert scores == pytest.approx(expected, abs=1e-5)
 
@@ -117,7 +117,7 @@ def test_untrained_is_the_model_training_began_with(folder: Path) -> None:
     with torch.no_grad():
         before = model(collate(records)).scores.tolist()
     train(cfg)
-    filed = read_table(folder).by_answer("untrained")
+    filed = read_table(folder).scores["untrained"]
     assert before == pytest.approx([filed[r.id, k] for r in records for k in (0, 1)], abs=1e-5)
 
 

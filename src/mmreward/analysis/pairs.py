@@ -55,12 +55,11 @@ def pair_tables(table: ScoreTable) -> dict[str, PairTable]:
     Raises UserError if a set has no pair, the model's own scores are missing, or a condition
     was scored for some answers only.
     """
-    scores = {condition: table.by_answer(condition) for condition in table.conditions}
     sets: dict[str, list[dict[str, Any]]] = {}
     for row in table.records:
         name, split = row["benchmark"], row["split"]
         sets.setdefault(name if split == "test" else f"{name}/{split}", []).append(row)
-    return {name: _pair_table(table, name, rows, scores) for name, rows in sets.items()}
+    return {name: _pair_table(table, name, rows) for name, rows in sets.items()}
 
 
 def judged_sets(sets: Mapping[str, PairTable]) -> dict[str, PairTable]:
@@ -81,12 +80,15 @@ def validation_of(sets: Mapping[str, PairTable], name: str) -> PairTable | None:
     return others[0] if len(others) == 1 else None
 
 
-def _pair_table(
-    table: ScoreTable,
-    name: str,
-    records: list[dict[str, Any]],
-    scores: Mapping[str, Mapping[tuple[str, int], float]],
-) -> PairTable:
+def _conditions(table: ScoreTable, name: str) -> list[str]:
+    """Those that the set was scored under: some of its records may belong to another one, too."""
+    noted = table.sets.get(name, {}).get("conditions")
+    if name.removesuffix(_VALIDATION) in table.sets and name not in table.sets:
+        noted = [MODEL]
+    return [c for c in table.conditions if noted is None or c in noted]
+
+
+def _pair_table(table: ScoreTable, name: str, records: list[dict[str, Any]]) -> PairTable:
     pairs = pd.DataFrame(
         [
             (index, row["category"] or UNCATEGORISED, _cluster(row), pair[0], pair[1])
@@ -98,8 +100,8 @@ def _pair_table(
     if pairs.empty:
         raise UserError(f"{table.folder} has no pair to judge in {name!r}: all its answers tie")
     columns: dict[str, list[list[float]]] = {}
-    for condition, found in scores.items():
-        answers = _answers(table, name, records, condition, found)
+    for condition in _conditions(table, name):
+        answers = _answers(table, name, records, condition)
         if answers is not None:
             columns[condition] = answers
     if MODEL not in columns:
@@ -111,6 +113,11 @@ def _pair_table(
         column: [values[r][better] - values[r][worse] for r, better, worse in indices]
         for column, values in columns.items()
     }
+    for column in columns:  # of a judge: differences of its scores say less than its verdicts
+        for place, (r, better, worse) in enumerate(indices):
+            of_record = table.outcomes.get((records[r]["record"], column))
+            if of_record is not None:
+                margins[column][place] = 2 * of_record[better, worse] - 1
     # A condition may touch records without a pair only.
     frame = pd.DataFrame(margins, dtype=float).dropna(axis="columns", how="all")
     scored = {str(column): columns[str(column)] for column in frame}
@@ -126,9 +133,9 @@ def _answers(
     name: str,
     records: list[dict[str, Any]],
     condition: str,
-    found: Mapping[tuple[str, int], float],
 ) -> list[list[float]] | None:
     """Scores per record and answer, NaN for records outside the condition, None if all are."""
+    found = table.scores[condition]
     scores: list[list[float]] = []
     missing: list[tuple[str, int]] = []
     for row in records:

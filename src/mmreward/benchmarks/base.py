@@ -42,7 +42,7 @@ class BenchmarkSet:
     expected: numbers of rows that benchmark.<name>.rows accepts; empty: any
     images:   "keep" or "drop"
     origin:   where the rows are from: path, or hub and revision
-    own:      it is the run's own data, whose bad rows data.on_bad_record decides about
+    strict:   an unreadable record is an error, as among the run's own data
     validation: records of its validation split, to fit a temperature on
     whole_groups: a group without one of its rows is not scored at all
     """
@@ -53,7 +53,7 @@ class BenchmarkSet:
     expected: Sequence[int] = ()
     images: str = "keep"
     origin: Mapping[str, str | None] = field(default_factory=dict)
-    own: bool = False
+    strict: bool = False
     whole_groups: bool = False
     validation: Sequence[Record] = ()
 
@@ -78,8 +78,9 @@ class BenchmarkSet:
         kept = [record for place, record in enumerate(self.records) if place not in why]
         return replace(self, records=kept, unusable=[*self.unusable, *dropped])
 
-    def info(self) -> dict[str, Any]:
-        """What scores.meta.json keeps of it; see mmreward.scoring.table."""
+    def info(self, conditions: Sequence[str]) -> dict[str, Any]:
+        """What scores.meta.json keeps of it, scored under these conditions; see
+        mmreward.scoring.table."""
         by_category: dict[str, list[BadRecord]] = {}
         for row in self.unusable:
             by_category.setdefault(row.category, []).append(BadRecord(row.where, row.reason))
@@ -87,6 +88,7 @@ class BenchmarkSet:
             "rows": self.n_rows,
             "expected": list(self.expected),
             "images": self.images,
+            "conditions": list(conditions),
             **self.origin,
             "unusable": [
                 {"category": category, "reason": reason, "n": count, "example": example}

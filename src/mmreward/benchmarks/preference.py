@@ -18,7 +18,8 @@ class Preference:
     source: another source than the run's
     split:  train, validation, test, or all of them one after another
 
-    The set has the source's name.
+    The set has the source's name, with the split's after it if it is another one than test of the
+    run's own data.
     """
 
     name = "preference"
@@ -41,12 +42,15 @@ class Preference:
             )
         if self.source is not None:
             return BenchmarkSet(source.name, records, images=own_images(own))
+        if self.splits != ("test",):  # beside the test split, which has the plain name
+            name = f"{source.name}-{'all' if len(self.splits) > 1 else self.splits[0]}"
+            return BenchmarkSet(name, records, images=own_images(own), strict=True)
         validation = own.split("validation")
         step = max(1, -(-len(validation) // FOR_TEMPERATURE))
         return BenchmarkSet(
             source.name,
             records,
             images=own_images(own),
-            own=True,
+            strict=True,
             validation=[validation[i] for i in range(0, len(validation), step)],
         )

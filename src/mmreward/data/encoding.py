@@ -15,9 +15,10 @@ from __future__ import annotations
 import copy
 import re
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
+import torch
 from PIL import Image
 from tokenizers import Tokenizer
 from torch import Tensor
@@ -219,8 +220,11 @@ class Encoder:
         """Token ids of a text that is only text: special tokens spelled in it stay characters."""
         return self._plain.encode(text, add_special_tokens=False).ids
 
-    def encode(self, record: Record) -> EncodedRecord:
+    def encode(self, record: Record, like: EncodedRecord | None = None) -> EncodedRecord:
         """One record as tokens and pixels.
+
+        like: an encoded record; where this one differs from it in its pictures alone, and they
+              take as many tokens, its tokens are taken over
 
         Raises RecordError for unreadable images and a record whose images and longest answer
         alone exceed max_length, UserError for images if the backbone reads only text.
@@ -235,6 +239,8 @@ class Encoder:
         texts = [part for m in record.messages for part in m.content if isinstance(part, str)]
         order = [part for m in record.messages for part in m.content if isinstance(part, int)]
         media, expansions = self._images(record, order)
+        if like is not None and _differs_in_pictures_alone(record, media, like):
+            return replace(like, record=record, media=media)
         ids, types, cuttable = self._prompt(rendered, texts, expansions)
         answers = [[*self.tokenize(r.text), rendered.turn_end] for r in record.responses]
         cut = self._cut(record, ids, types, cuttable, max(map(len, answers)))
@@ -359,3 +365,22 @@ class Encoder:
             return linear_positions(len(encoded.prompt_ids))
         grids = encoded.media.get("image_grid_thw")
         return mrope_positions(encoded.prompt_types, grids, self.merge_size)
+
+
+def _differs_in_pictures_alone(
+    record: Record, media: dict[str, Tensor], like: EncodedRecord
+) -> bool:
+    """Whether tokens are the same: so they are where the pictures' tensors are of the same shapes
+    and, in families that have one, the same grid of patches."""
+    same_text = (record.messages, [r.text for r in record.responses]) == (
+        like.record.messages,
+        [r.text for r in like.record.responses],
+    )
+    shapes = {name: tensor.shape for name, tensor in media.items()}
+    grid = "image_grid_thw"
+    return (
+        same_text
+        and bool(shapes)
+        and shapes == {name: tensor.shape for name, tensor in like.media.items()}
+        and (grid not in media or torch.equal(media[grid], like.media[grid]))
+    )

@@ -9,11 +9,14 @@ from __future__ import annotations
 
 import random
 from collections import defaultdict
-from collections.abc import Sequence
-from dataclasses import replace
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
 
 from mmreward.data.preparation import drop_images, grey_images
+from mmreward.errors import UserError
 from mmreward.records import Media, Record
+
+Transform = Callable[[Sequence[Record]], list[Record | None]]
 
 
 def blind_image(record: Record) -> Record | None:
@@ -77,3 +80,38 @@ def _with_images_of_another(
         if own.isdisjoint(hashes):
             return replace(record, media=media)
     return None
+
+
+def _each(change: Callable[[Record], Record | None]) -> Transform:
+    return lambda records: [change(record) for record in records]
+
+
+@dataclass(frozen=True)
+class Condition:
+    """How a set is scored.
+
+    transform: the records as the model sees them, aligned with the originals; None leaves one out
+    trained:   False scores with the weights the configuration starts from (not `init_from`'s)
+    """
+
+    transform: Transform
+    trained: bool = True
+
+
+CONDITIONS: dict[str, Condition] = {
+    "intact": Condition(list),
+    "blind_image": Condition(_each(blind_image)),
+    "swapped_image": Condition(swap_images),
+    "text_only": Condition(_each(without_images)),
+    "normalised": Condition(_each(normalise_answers)),
+    "untrained": Condition(list, trained=False),
+}
+
+
+def find_condition(name: str) -> Condition:
+    """The condition of that name; UserError with the possible ones for any other."""
+    if name not in CONDITIONS:
+        raise UserError(
+            f"evaluation.conditions names {name}, which is not one of {', '.join(CONDITIONS)}"
+        )
+    return CONDITIONS[name]

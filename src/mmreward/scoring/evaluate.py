@@ -1,158 +1,144 @@
-"""(model, records, condition) -> rows of the score table."""
+"""A set of records under conditions -> rows of the score table, whoever scores them."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
 
-import torch
-
-from mmreward.data.encoding import EncodedRecord
-from mmreward.data.prefix import Collate
-from mmreward.errors import UserError
-from mmreward.model.reward import RewardModel
+from mmreward.data.batches import batches_of, estimated_size
 from mmreward.records import Record, RecordError
-from mmreward.scoring.conditions import (
-    blind_image,
-    normalise_answers,
-    swap_images,
-    without_images,
-)
+from mmreward.scoring.conditions import Condition
+from mmreward.scoring.scorer import Question, Rewards, Shown, Verdicts
 from mmreward.scoring.table import Key, ScoreWriter
+from mmreward.scoring.verdicts import (
+    VerdictWriter,
+    answer_scores,
+    outcomes,
+    questions,
+)
 
-Transform = Callable[[Sequence[Record]], list[Record | None]]
+# Of a chunk: views of so many records are held as tokens at once. A chunk is what an interrupted
+# evaluation takes up whole, so that its numbers do not depend on where it was interrupted.
+CHUNK_TOKENS = 16_384
+CHUNK_RECORDS = 128
 
-
-# Of a batch: records times the square of the longest one's characters. 128 of 1,000 fit.
-MOST_WORK = 128e6
-
-
-def _each(change: Callable[[Record], Record | None]) -> Transform:
-    return lambda records: [change(record) for record in records]
-
-
-@dataclass(frozen=True)
-class Condition:
-    """How a set is scored.
-
-    transform: the records as the model sees them, aligned with the originals; None leaves one out
-    trained:   False scores with the weights the configuration starts from (not `init_from`'s)
-    """
-
-    transform: Transform
-    trained: bool = True
+INTACT = "intact"
+Progress = Callable[[int], None]
 
 
-CONDITIONS: dict[str, Condition] = {
-    "intact": Condition(list),
-    "blind_image": Condition(_each(blind_image)),
-    "swapped_image": Condition(swap_images),
-    "text_only": Condition(_each(without_images)),
-    "normalised": Condition(_each(normalise_answers)),
-    "untrained": Condition(list, trained=False),
-}
+def show(records: Sequence[Record], conditions: Mapping[str, Condition]) -> list[Shown]:
+    """Each record as the conditions show it, once where the set holds it twice."""
+    columns = {name: condition.transform(records) for name, condition in conditions.items()}
+    shown: dict[str, Shown] = {}
+    for place, record in enumerate(records):
+        if record.id in shown:
+            continue
+        views = {name: view for name, column in columns.items() if (view := column[place])}
+        shown[record.id] = Shown(record, views)
+    return list(shown.values())
 
 
-def find_condition(name: str) -> Condition:
-    """The condition of that name; UserError with the possible ones for any other."""
-    if name not in CONDITIONS:
-        raise UserError(
-            f"evaluation.conditions names {name}, which is not one of {', '.join(CONDITIONS)}"
-        )
-    return CONDITIONS[name]
-
-
-def score_condition(
-    name: str,
-    model: RewardModel,
-    collate: Collate,
+def score_set(
+    scorer: Rewards | Verdicts,
     records: Sequence[Record],
+    conditions: Mapping[str, Condition],
+    folder: Path,
     writer: ScoreWriter,
-    batch_size: int,
-    progress: Callable[[float], None] = lambda share: None,
-) -> int:
-    """Scores what the table does not hold yet; returns how many records the model was given.
+    progress: Progress = lambda views: None,
+) -> dict[str, str]:
+    """Scores what the folder's tables do not hold yet. Returns {id of a record that cannot be read
+    as it is: why}.
 
-    Rows are filed under the *original* record's id and appended batch by batch, so that an
-    interrupted evaluation continues where it stopped. A record that the condition leaves as it is
-    takes over its intact scores. Answers with the same text get the same score, the first one's:
-    branches of one row differ in the last digits, which must not decide a pair.
-
-    progress: called after every batch with its share of the records that had to be scored
+    Rows are filed under the *original* record's id and appended as they come. A record that a
+    condition leaves as it is takes over its intact scores; one that only a changed image makes
+    unreadable is left out of that condition. progress: called with the number of views done.
     """
-    device = next(model.parameters()).device
-    condition = find_condition(name)
-    waiting = []
-    for original, shown in zip(records, condition.transform(records), strict=True):
-        if shown is None or _scored(original, name, writer):
-            continue
-        if condition.trained and shown is original and _scored(original, "intact", writer):
-            writer.append(
-                (key, writer.scores[key._replace(condition="intact")])
-                for key in _keys(original, name)
-            )
-        else:
-            waiting.append((original.id, shown))
-    # Long rows together: the padding of a batch follows its longest row.
-    waiting.sort(key=lambda item: _length(item[1]))
-    scored = 0
-    for chunk in batches(waiting, batch_size):
-        encoded = list(_encoded(name, chunk, collate))
-        if not encoded:
-            continue
-        batch = collate.batch([item for _, item in encoded]).to(device)
-        with torch.inference_mode():
-            scores = model(batch).scores.tolist()
-        first = 0
-        for record_id, item in encoded:
-            texts = [response.text for response in item.record.responses]
-            writer.append(
-                (Key(record_id, answer, name), scores[first + texts.index(text)])
-                for answer, text in enumerate(texts)
-            )
-            first += len(texts)
-        scored += len(encoded)
-        progress(len(chunk) / len(waiting))
-    return scored
+    shown = show(records, conditions)
+    if isinstance(scorer, Rewards):
+        unreadable = _rewards(scorer, shown, conditions, writer, progress)
+    else:
+        _verdicts(scorer, shown, conditions, folder, writer, progress)
+        unreadable = {}
+    return unreadable
 
 
-def batches(
-    waiting: Sequence[tuple[str, Record]], batch_size: int
-) -> Iterator[list[tuple[str, Record]]]:
-    """At most `batch_size` records each, fewer of long ones: what attention takes grows with the
-    square of the length, and a batch is as long as its longest row."""
-    chunk: list[tuple[str, Record]] = []
-    for item in waiting:
-        length = _length(item[1])
-        if chunk and (len(chunk) == batch_size or (len(chunk) + 1) * length**2 > MOST_WORK):
-            yield chunk
-            chunk = []
-        chunk.append(item)
-    if chunk:
-        yield chunk
-
-
-def _length(record: Record) -> int:
-    """Characters of a record's prompt and answers."""
-    return len(record.prompt) + sum(len(response.text) for response in record.responses)
-
-
-def _encoded(
-    name: str, chunk: Sequence[tuple[str, Record]], collate: Collate
-) -> Iterator[tuple[str, EncodedRecord]]:
-    """The chunk as tokens. A record that only a changed image makes too long (a larger one than
-    its own) is left out of that condition; the metrics say how many it has."""
-    for record_id, shown in chunk:
-        try:
-            yield record_id, collate.encoder.encode(shown)
-        except RecordError:
-            if name == "intact":
-                raise
-
-
-def _keys(record: Record, condition: str) -> list[Key]:
+def keys(record: Record, condition: str) -> list[Key]:
+    """Those of a record's scores."""
     return [Key(record.id, answer, condition) for answer in range(len(record.responses))]
 
 
-def _scored(record: Record, condition: str, writer: ScoreWriter) -> bool:
-    return all(key in writer.scores for key in _keys(record, condition))
+def _takes_over(shown: Shown, name: str, conditions: Mapping[str, Condition]) -> bool:
+    """Whether the condition has nothing of its own to score: the model sees what it saw intact."""
+    same = shown.views.get(INTACT) is shown.views[name]
+    return name != INTACT and same and conditions[name].trained
+
+
+def _rewards(
+    scorer: Rewards,
+    shown: Sequence[Shown],
+    conditions: Mapping[str, Condition],
+    writer: ScoreWriter,
+    progress: Progress,
+) -> dict[str, str]:
+    own = [
+        Shown(s.record, {n: v for n, v in s.views.items() if not _takes_over(s, n, conditions)})
+        for s in shown
+    ]
+    # Long ones together: the padding of a batch follows its longest row.
+    own.sort(key=lambda one: estimated_size(one.record).length)
+    chunks = []
+    for chunk in batches_of(
+        own, lambda one: estimated_size(one.record), CHUNK_TOKENS, CHUNK_RECORDS
+    ):
+        left = [name for name in conditions if any(_missing(one, name, writer) for one in chunk)]
+        if left:
+            chunks.append(
+                [Shown(s.record, {n: s.views[n] for n in left if n in s.views}) for s in chunk]
+            )
+    unreadable = {}
+    for one, condition, rewards in scorer.rewards(chunks):
+        progress(1)
+        if not isinstance(rewards, RecordError):
+            writer.append(zip(keys(one.record, condition), rewards, strict=True))
+        elif condition == INTACT:
+            unreadable[one.record.id] = str(rewards)
+    for one in shown:
+        for name in one.views:
+            if _takes_over(one, name, conditions) and one.record.id not in unreadable:
+                intact = [writer.scores[key] for key in keys(one.record, INTACT)]
+                writer.append(zip(keys(one.record, name), intact, strict=True))
+    return unreadable
+
+
+def _missing(shown: Shown, name: str, writer: ScoreWriter) -> bool:
+    return name in shown.views and any(k not in writer.scores for k in keys(shown.record, name))
+
+
+def _verdicts(
+    judge: Verdicts,
+    shown: Sequence[Shown],
+    conditions: Mapping[str, Condition],
+    folder: Path,
+    writer: ScoreWriter,
+    progress: Progress,
+) -> None:
+    with VerdictWriter(folder) as verdicts:
+        places = [(one, name) for one in shown for name in one.views]
+        left = [
+            Question(one, key)
+            for one, name in places
+            if not _takes_over(one, name, conditions)
+            for key in questions(one.record, name, judge.samples)
+            if key not in verdicts.verdicts
+        ]
+        for question, verdict in judge.verdicts(left):
+            verdicts.write(question.key, verdict)
+            progress(1)
+        for one, name in places:
+            if _takes_over(one, name, conditions):
+                for key in questions(one.record, name, judge.samples):
+                    verdicts.write(key, verdicts.verdicts[key._replace(condition=INTACT)])
+        found = outcomes(verdicts.verdicts)
+    for one, name in places:
+        scores = answer_scores(found[one.record.id, name], len(one.record.responses))
+        writer.append(zip(keys(one.record, name), scores, strict=True))

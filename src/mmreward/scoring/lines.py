@@ -1,4 +1,4 @@
-"""The lines of records.jsonl and scores.jsonl: what one must hold, and files written whole."""
+"""The lines of records.jsonl, scores.jsonl and verdicts.jsonl: what one of them must hold."""
 
 from __future__ import annotations
 
@@ -11,6 +11,7 @@ from mmreward.errors import UserError
 
 RECORDS = "records.jsonl"
 SCORES = "scores.jsonl"
+VERDICTS = "verdicts.jsonl"
 
 # What a line must hold, its types and their name in a message; then what it may hold.
 _TEXT, _TEXT_OR_NULL, _LIST = (str, "a text"), (str | None, "a text or null"), (list, "a list")
@@ -32,10 +33,23 @@ FIELDS: dict[str, Fields] = {
         "condition": _TEXT,
         "score": (int | float, "a number"),
     },
+    VERDICTS: {
+        "record": _TEXT,
+        "first": _WHOLE,
+        "second": _WHOLE,
+        "condition": _TEXT,
+        "verdict": _WHOLE_OR_NULL,
+    },
 }
 OPTIONAL: dict[str, Fields] = {
     RECORDS: {"prompt": _TEXT_OR_NULL, "media": _LIST, "ties": _LIST},
-    SCORES: {"order": _WHOLE, "sample": _WHOLE},
+    SCORES: {},
+    VERDICTS: {
+        "sample": _WHOLE,
+        "completion_tokens": _WHOLE_OR_NULL,
+        "stop": _TEXT_OR_NULL,
+        "text": _TEXT_OR_NULL,
+    },
 }
 ANSWER: Fields = {"chars": _WHOLE, "newlines": _WHOLE}
 OPTIONAL_ANSWER: Fields = {"text": _TEXT_OR_NULL, "tokens": _WHOLE_OR_NULL}
@@ -43,21 +57,15 @@ MEDIA: Fields = {"sha256": _TEXT_OR_NULL, "path": _TEXT_OR_NULL}
 
 
 class Key(NamedTuple):
-    """What a score belongs to.
-
-    order:  presentation order, 0 as listed (judges also score the reverse, 1)
-    sample: number of the sampled completion (judges)
-    """
+    """What a score belongs to."""
 
     record: str
     answer: int
     condition: str
-    order: int = 0
-    sample: int = 0
 
 
 def read_lines(path: Path) -> Iterator[dict[str, Any]]:
-    """The rows of one of the two files, blank lines and a last score that was cut short left out.
+    """The rows of one of the files, blank lines and a last one that was cut short left out.
 
     Raises UserError for a file that cannot be read and a line that is not what it should be.
     """
@@ -73,7 +81,7 @@ def read_lines(path: Path) -> Iterator[dict[str, Any]]:
         try:
             row = json.loads(text)
         except json.JSONDecodeError as error:
-            if path.name == SCORES and number == len(lines):
+            if path.name != RECORDS and number == len(lines):
                 return  # an evaluation was killed while it wrote
             raise UserError(f"{path} line {number} is not JSON ({error})") from None
         problem = _problem(row, FIELDS[path.name], OPTIONAL[path.name])
@@ -116,14 +124,18 @@ def _record_problem(row: Mapping[str, Any]) -> str | None:
 
 def key_of(row: Mapping[str, Any]) -> Key:
     """That of a line of scores.jsonl."""
-    return Key(
-        row["record"], row["answer"], row["condition"], row.get("order", 0), row.get("sample", 0)
-    )
+    return Key(row["record"], row["answer"], row["condition"])
 
 
 def key_name(key: Key) -> str:
     """What a message calls it."""
     return f"answer {key.answer} of record {key.record} under {key.condition!r}"
+
+
+def whole_lines(path: Path) -> None:
+    """Cuts off what a killed process left of a last line."""
+    with path.open("rb+") as file:
+        file.truncate(file.read().rfind(b"\n") + 1)
 
 
 def json_line(row: Mapping[str, Any]) -> str:

@@ -1,15 +1,18 @@
-"""The two files every metric is a function of, and the file that says where they come from.
+"""The files every metric is a function of, and the file that says where they come from.
 
 records.jsonl     one line per record of an evaluated set, in its order. A set that holds the same
                   record twice has two lines with one `record` id; they share their scores, both
                   count, and metrics treat them as one group.
-scores.jsonl      one line per (record, answer, condition, order, sample), appended as it goes
+scores.jsonl      one line per (record, answer, condition), appended as it goes
+verdicts.jsonl    where answers were compared: what scores.jsonl follows from, see
+                  mmreward.scoring.verdicts
 scores.meta.json  model, configuration, layout, dtype, versions; and `sets`, what became of the
                   rows of every set: {name of the set:
                     rows       how many it has, usable or not
                     expected   numbers of rows that the benchmark may have; empty: any
                     path, or hub and revision    where they are from
                     images     "keep", or "drop" if the set was scored without them
+                    conditions under which it was scored; a record may belong to other sets, too
                     unusable   [{category, reason, n, example}]: rows that are no record because
                                they cannot be scored (no image, an image in an answer, too long)
                   }. bad_records.jsonl of a run folder lists each of them.
@@ -22,12 +25,12 @@ records.jsonl     record: any text, the same for the same content
                   answers: [{chars, newlines}], where known also text, tokens
                   pairs: [[better, worse, weight]], indices into answers
                   where known: prompt; media: [{sha256, path}]; ties: [[i, j]]
-scores.jsonl      record, answer, condition ("intact" is the model as it is), score;
-                  order and sample are 0 if they are not given
+scores.jsonl      record, answer, condition ("intact" is the model as it is), score
 """
 
 from __future__ import annotations
 
+import hashlib
 import json
 import math
 from collections.abc import Iterable, Mapping, Sequence
@@ -36,11 +39,10 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
 
-import pandas as pd
-
 from mmreward.errors import UserError
 from mmreward.files import replace_file
 from mmreward.records import Record
+from mmreward.scoring.conditions import CONDITIONS
 from mmreward.scoring.lines import (
     RECORDS,
     SCORES,
@@ -49,16 +51,15 @@ from mmreward.scoring.lines import (
     key_name,
     key_of,
     read_lines,
+    whole_lines,
 )
+from mmreward.scoring.verdicts import Outcomes, outcomes, read_verdicts
 
 META = "scores.meta.json"
 KEPT_IMAGES = "images"
 
 # The part of scores.meta.json that says where the sets are from, not what scored them.
 SETS = "sets"
-
-# Order in which conditions are shown; others follow by name.
-CONDITIONS = ("intact", "blind_image", "swapped_image", "text_only", "normalised", "untrained")
 
 
 def record_row(
@@ -106,7 +107,7 @@ def write_records(folder: Path, rows: Sequence[Mapping[str, Any]]) -> None:
 class ScoreWriter:
     """Appends to scores.jsonl and continues where an interrupted evaluation stopped.
 
-    meta: what scores.meta.json will say; its `sets` are added to those that are there.
+    meta: what scores.meta.json will say of the model; the sets it names stay
 
     A line that a killed process left unfinished is cut off. `scores` holds what is already
     there. Close it, or use it as a context manager.
@@ -119,19 +120,15 @@ class ScoreWriter:
         path = folder / SCORES
         self.scores: dict[Key, float] = {}
         if path.exists():
-            with path.open("rb+") as file:
-                file.truncate(file.read().rfind(b"\n") + 1)
+            whole_lines(path)
             self.scores = {key_of(row): row["score"] for row in read_lines(path)}
         if self.scores:
             _same_meta(folder / META, meta)
-        meta = {**meta, SETS: {**_sets(folder), **meta.get(SETS, {})}}
-        replace_file(folder / META, json.dumps(meta, indent=2, sort_keys=True) + "\n")
+        _write_meta(folder, {**meta, SETS: _sets(folder)})
         self._file = path.open("a", encoding="utf-8")
 
-    def write(self, key: Key, score: float, **fields: Any) -> bool:
+    def write(self, key: Key, score: float) -> bool:
         """Writes one line and returns True, or leaves the one that is there and returns False.
-
-        fields: what else is kept of a judgement, such as verdict and parsed
 
         Raises UserError for a score that is not a finite number.
         """
@@ -142,7 +139,7 @@ class ScoreWriter:
                 f"the model gave {key_name(key)} the score {score}, not a finite number; look at "
                 "the training loss, or score in float32"
             )
-        self._file.write(json_line({**key._asdict(), "score": float(score), **fields}))
+        self._file.write(json_line({**key._asdict(), "score": float(score)}))
         self._file.flush()
         self.scores[key] = float(score)
         return True
@@ -170,46 +167,43 @@ class ScoreWriter:
 class ScoreTable:
     """What was evaluated and what came out.
 
-    records: the lines of records.jsonl
-    scores:  record, answer, condition, order, sample, score: one row per line of scores.jsonl.
-             Scores of records that records.jsonl does not name (of an earlier, larger set) are
-             not used.
-    sets:    {name of a set: what became of its rows}, where scores.meta.json says
+    records:  the lines of records.jsonl
+    scores:   {condition: {(record, answer): score}}. Those of records that records.jsonl does not
+              name (of an earlier, larger set) are not used.
+    outcomes: of the pairs that a judge compared, see mmreward.scoring.verdicts
+    sets:     {name of a set: what became of its rows}, where scores.meta.json says
     """
 
     folder: Path
     records: list[dict[str, Any]]
-    scores: pd.DataFrame
+    scores: Mapping[str, Mapping[tuple[str, int], float]]
+    outcomes: Outcomes
     sets: Mapping[str, Mapping[str, Any]]
 
     @property
     def conditions(self) -> list[str]:
-        found = set(self.scores["condition"])
-        return [c for c in CONDITIONS if c in found] + sorted(found - set(CONDITIONS))
-
-    def by_answer(self, condition: str) -> dict[tuple[str, int], float]:
-        """(record, answer) -> score, averaged over presentation orders and samples."""
-        rows = self.scores[self.scores["condition"] == condition]
-        means = rows.groupby(["record", "answer"])["score"].mean()
-        return dict(zip(means.index, means.to_numpy(), strict=True))
+        """Those with a score, in the order in which they are shown."""
+        others = sorted(set(self.scores) - set(CONDITIONS))
+        return [c for c in CONDITIONS if c in self.scores] + others
 
 
 def read_table(folder: Path) -> ScoreTable:
-    """Reads a folder's records.jsonl and scores.jsonl.
+    """Reads a folder's records.jsonl, scores.jsonl and, if there is one, verdicts.jsonl.
 
     Raises UserError for a missing or empty file, a line that is not what it should be, a
     score written twice and a score that is not a finite number. Whether every answer has its
     score is asked where the scores are used, per set and condition.
     """
     records = list(read_lines(folder / RECORDS))
-    scores = list(read_lines(folder / SCORES))
-    for path, rows in ((folder / RECORDS, records), (folder / SCORES, scores)):
-        if not rows:
+    rows = list(read_lines(folder / SCORES))
+    for path, found in ((folder / RECORDS, records), (folder / SCORES, rows)):
+        if not found:
             raise UserError(f"{path} is empty; run the evaluation again")
-    seen: set[Key] = set()
-    for row in scores:
+    scores: dict[str, dict[tuple[str, int], float]] = {}
+    for row in rows:
         key = key_of(row)
-        if key in seen:
+        of_condition = scores.setdefault(key.condition, {})
+        if (key.record, key.answer) in of_condition:
             raise UserError(
                 f"{folder / SCORES} holds {key_name(key)} twice; remove one of the lines"
             )
@@ -218,11 +212,45 @@ def read_table(folder: Path) -> ScoreTable:
                 f"{folder / SCORES} gives {key_name(key)} the score {row['score']}, not a finite "
                 "number; repair the model and score again"
             )
-        seen.add(key)
-    frame = pd.DataFrame([(*key_of(row), float(row["score"])) for row in scores])
-    frame.columns = pd.Index([*Key._fields, "score"])
+        of_condition[key.record, key.answer] = float(row["score"])
     _find_images(folder, records)
-    return ScoreTable(folder, records, frame, _sets(folder))
+    return ScoreTable(folder, records, scores, outcomes(read_verdicts(folder)), _sets(folder))
+
+
+def set_name(folder: Path, name: str, split: str, records: Sequence[str]) -> str:
+    """`name`, or `name@…` if the folder holds another set of that name: other data may come from
+    a file that is called the same. `base_name` takes the addition away.
+
+    records: ids of the set's records, in order
+    """
+    path = folder / RECORDS
+    held: dict[str, list[str]] = {}
+    for row in read_lines(path) if path.exists() else ():
+        if row["split"] == split:
+            held.setdefault(row["benchmark"], []).append(row["record"])
+    if held.get(name, records) == list(records):
+        return name
+    digest = hashlib.sha256(" ".join(records).encode()).hexdigest()
+    return f"{name}@{digest[:6]}"
+
+
+def base_name(name: str) -> str:
+    """What a set was called before `set_name` told it from another one."""
+    return name.partition("@")[0]
+
+
+def write_sets(folder: Path, sets: Mapping[str, Mapping[str, Any]]) -> None:
+    """Notes in scores.meta.json what became of these sets' rows. The conditions under which a set
+    was scored earlier stay among its conditions."""
+    meta = json.loads((folder / META).read_text(encoding="utf-8"))
+    for name, info in sets.items():
+        conditions = [*meta[SETS].get(name, {}).get("conditions", ()), *info["conditions"]]
+        meta[SETS][name] = {**info, "conditions": list(dict.fromkeys(conditions))}
+    _write_meta(folder, meta)
+
+
+def _write_meta(folder: Path, meta: Mapping[str, Any]) -> None:
+    replace_file(folder / META, json.dumps(meta, indent=2, sort_keys=True) + "\n")
 
 
 def _sets(folder: Path) -> dict[str, Any]:
@@ -258,8 +286,9 @@ def _same_meta(path: Path, meta: Mapping[str, Any]) -> None:
             f"delete {SCORES} to score again"
         ) from None
     new = json.loads(json.dumps(meta))
+    # What an earlier version did not note yet is no difference.
     for field in sorted({*old, *new} - {SETS}):
-        if old.get(field) != new.get(field):
+        if field in old and old[field] != new.get(field):
             raise UserError(
                 f"{path.parent} holds scores with {field}={old.get(field)!r}, this evaluation has "
                 f"{new.get(field)!r}; delete {SCORES} there to score again"

@@ -41,7 +41,7 @@ def audit(cfg: DictConfig) -> None:
 def _other(name: str, benchmark: Benchmark, source: Prepared) -> tuple[str, OtherSet]:
     """(name of the set, its records; those whose images are not there as text)."""
     found = load_set(name, benchmark, source)
-    if found.own:
+    if found.strict:
         raise UserError(
             "benchmark=preference is the test split of the data itself; name another source with "
             "data/source@benchmark.preference.source="

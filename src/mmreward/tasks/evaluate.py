@@ -4,9 +4,8 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Sequence
+from functools import partial
 from importlib.metadata import version
-from itertools import product
 from pathlib import Path
 from typing import Any
 
@@ -21,17 +20,18 @@ from mmreward.benchmarks.base import BenchmarkSet
 from mmreward.config import load_run_config
 from mmreward.data.bad_records import BadRecord, write_bad_records
 from mmreward.data.prefix import Collate
-from mmreward.data.sources.base import Split
 from mmreward.errors import UserError
 from mmreward.model.bundle import load_bundle
 from mmreward.model.reward import RewardModel
-from mmreward.records import Record
 from mmreward.report.pictures import keep as keep_images
 from mmreward.report.run import print_summary, write_report
-from mmreward.scoring.evaluate import Condition, find_condition, score_condition
-from mmreward.scoring.table import SETS, ScoreWriter, read_table, record_row, write_records
+from mmreward.scoring.conditions import Condition, find_condition
+from mmreward.scoring.evaluate import score_set
+from mmreward.scoring.score import Batching, ModelRewards
+from mmreward.scoring.scorer import Rewards, Verdicts
+from mmreward.scoring.table import ScoreWriter, read_table, record_row, write_records, write_sets
 from mmreward.tasks.assemble import data_source, fresh_model, quiet
-from mmreward.tasks.benchmarks import sets_to_score, told
+from mmreward.tasks.benchmarks import name_sets, readable, sets_to_score, told
 from mmreward.tasks.progress import Scoring
 from mmreward.tasks.sync import tracking_of
 from mmreward.training.curves import read_curves
@@ -50,69 +50,90 @@ def evaluate(cfg: DictConfig) -> float:
     console = Console()
     sets = sets_to_score(run, cfg.benchmark, data_source(run), collate.encoder)
     tell_sets(folder, sets, console)
-    metrics = evaluate_model(folder, run, model, collate, sets, cfg.evaluation, console)
+    scorer = model_rewards(run, model, collate, cfg.evaluation)
+    metrics = evaluate_model(folder, scorer, sets, cfg.evaluation, console)
     print_summary(console, metrics)
     console.print(f"run folder: {folder}", soft_wrap=True)
     if link := tracking_of(cfg, folder).finish(folder):
         console.print(link, soft_wrap=True)
-    return metrics["benchmarks"][sets[0].name]["accuracy"]
+    # Sets that were scored now stand after those of earlier evaluations.
+    name = list(metrics["benchmarks"])[-len(sets)]
+    return metrics["benchmarks"][name]["accuracy"]
 
 
 def tell_sets(folder: Path, sets: list[BenchmarkSet], console: Console) -> None:
     """Says what will be scored and lists what cannot be."""
     for found in sets:
         console.print(told(found), markup=False)
+    tell_left_out(folder, sets, console)
+
+
+def tell_left_out(folder: Path, sets: list[BenchmarkSet], console: Console) -> None:
+    """Lists the rows that cannot be scored, and says how many there are."""
     unusable = [BadRecord(row.where, row.reason) for found in sets for row in found.unusable]
     if left_out := write_bad_records(folder, unusable):
         console.print(left_out, soft_wrap=True)
 
 
+def model_rewards(
+    run: DictConfig, model: RewardModel, collate: Collate, options: DictConfig
+) -> ModelRewards:
+    """A run's model as evaluation sees it; dropout off."""
+    workers = run.data.num_workers if options.num_workers is None else options.num_workers
+    return ModelRewards(
+        model.eval(),
+        collate,
+        _meta(run, model, collate),
+        partial(fresh_model, run),
+        run.trainer.precision,
+        Batching(options.batch_tokens, options.batch_size, workers),
+    )
+
+
 def evaluate_model(
     folder: Path,
-    run: DictConfig,
-    model: RewardModel,
-    collate: Collate,
+    scorer: Rewards | Verdicts,
     sets: list[BenchmarkSet],
     options: DictConfig,
     console: Console,
     training: dict[str, Any] | None = None,
 ) -> dict[str, Any]:
-    """Writes records.jsonl, scores.jsonl, metrics.json, report.md; returns the metrics.
+    """Writes scores.jsonl, records.jsonl, metrics.json, report.md; returns the metrics.
 
-    sets:     scored under every condition; their validation records, if these have a pair, only as
-              they are, for the temperature
+    sets:     scored under every condition; their validation records only as they are, for the
+              temperature
     training: cost of the training, if it has just ended; else the run's own is kept
     """
     conditions = check_evaluation(options)
-    parts: list[tuple[str, Split, Sequence[Record]]] = []
-    for found in sets:
-        parts.append((found.name, "test", found.records))
-        if any(record.pairs for record in found.validation):
-            parts.append((found.name, "validation", found.validation))
-    tokenize = collate.encoder.tokenize
-    write_records(
-        folder,
-        [
-            record_row(r, name, split, [len(tokenize(a.text)) for a in r.responses])
-            for name, split, records in parts
+    conditions = {name: c for name, c in conditions.items() if name in scorer.conditions}
+    intact = {MODEL: conditions[MODEL]}
+    scored, validated = [], []
+    with ScoreWriter(folder, scorer.meta) as writer, Scoring(console) as progress:
+        for found in sets:
+            advance = progress.begin(found.name, len(found.records) * len(conditions))
+            bad = score_set(scorer, found.records, conditions, folder, writer, advance)
+            scored.append(readable(found, bad))
+            advance = progress.begin(f"{found.name}, validation", len(found.validation))
+            bad = score_set(scorer, found.validation, intact, folder, writer, advance)
+            validated.append([record for record in found.validation if record.id not in bad])
+    if any(
+        len(after.records) < len(before.records) for before, after in zip(sets, scored, strict=True)
+    ):
+        tell_left_out(folder, scored, console)
+    named = name_sets(folder, scored)
+    rows, infos = [], {}
+    for found, validation in zip(named, validated, strict=True):
+        parts = [("test", found.records)]
+        if any(record.pairs for record in validation):
+            parts.append(("validation", validation))
+        rows += [
+            record_row(r, found.name, split, [scorer.tokens(a.text) for a in r.responses])
+            for split, records in parts
             for r in records
-        ],
-    )
-    # Evaluation is deterministic: dropout off.
-    model.eval()
-    meta = {**_meta(run, model, collate), SETS: {found.name: found.info() for found in sets}}
-    with ScoreWriter(folder, meta) as writer, Scoring(console) as progress:
-        for trained in (True, False):
-            chosen = [n for n, c in conditions.items() if c.trained is trained]
-            if not chosen:
-                continue
-            scorer = model if trained else _untrained(run, model)
-            for condition, (name, split, records) in product(chosen, parts):
-                if split == "test" or condition == MODEL:
-                    advance = progress.begin(f"{name}, {split}: {condition}", len(records))
-                    score_condition(
-                        condition, scorer, collate, records, writer, options.batch_size, advance
-                    )
+        ]
+        infos[found.name] = found.info(list(conditions))
+    write_records(folder, rows)
+    write_sets(folder, infos)
     table = read_table(folder)
     keep_images(folder, (record for found in sets for record in found.records), table)
     if training is None:
@@ -140,15 +161,11 @@ def check_evaluation(options: DictConfig) -> dict[str, Condition]:
         raise UserError(
             "evaluation.conditions must contain intact; every other condition is read beside it"
         )
-    if options.batch_size < 1:
-        raise UserError(f"evaluation.batch_size={options.batch_size} must be at least 1")
+    for key in ("batch_size", "batch_tokens"):
+        if options[key] < 1:
+            raise UserError(f"evaluation.{key}={options[key]} must be at least 1")
     names = sorted(options.conditions, key=lambda name: name != "intact")
     return {name: find_condition(name) for name in names}
-
-
-def _untrained(run: DictConfig, model: RewardModel) -> RewardModel:
-    device = next(model.parameters()).device
-    return fresh_model(run).to(device).eval()
 
 
 def _meta(run: DictConfig, model: RewardModel, collate: Collate) -> dict[str, Any]:
@@ -161,6 +178,7 @@ def _meta(run: DictConfig, model: RewardModel, collate: Collate) -> dict[str, An
         "weights": weights_digest(model),
         "seed": run.seed,
         "layout": collate.layout,
+        "precision": run.trainer.precision,
         "dtype": str(next(model.parameters()).dtype).removeprefix("torch."),
         "versions": {name: version(name) for name in ("mmreward", "torch", "transformers")},
     }

@@ -13,7 +13,7 @@ EVERY = 30.0  # seconds between two lines of a log
 
 
 class Scoring:
-    """A context manager; `begin` each set and condition, and call what it returns with shares."""
+    """A context manager; `begin` each set, and call what it returns with numbers."""
 
     def __init__(self, console: Console) -> None:
         self._console = console
@@ -35,19 +35,20 @@ class Scoring:
     def __exit__(self, *_: object) -> None:
         self._bar.stop()
 
-    def begin(self, what: str, records: int) -> Callable[[float], None]:
-        """what: set, split and condition; the returned function takes a share of the records."""
+    def begin(self, what: str, views: int) -> Callable[[int], None]:
+        """what: the set; views: its records times the conditions they are scored under, as an upper
+        bound. The returned function takes how many more are done."""
         for task in self._bar.task_ids:
             self._bar.remove_task(task)
-        task = self._bar.add_task(what, total=1.0)
+        task = self._bar.add_task(what, total=views)
+        done = 0
 
-        def advance(share: float) -> None:
-            self._bar.advance(task, share)
+        def advance(more: int) -> None:
+            nonlocal done
+            done += more
+            self._bar.update(task, completed=done)
             if not self._console.is_terminal and time.monotonic() - self._told >= EVERY:
                 self._told = time.monotonic()
-                done = self._bar.tasks[0].completed
-                self._console.print(
-                    f"scoring {what}: {done:.0%} of {records:,} records", markup=False
-                )
+                self._console.print(f"scoring {what}: {done:,} of {views:,}", markup=False)
 
         return advance

@@ -24,11 +24,16 @@ from mmreward.model.bundle import load_weights, save_bundle
 from mmreward.model.reward import RewardModel
 from mmreward.ranks import is_rank_zero
 from mmreward.report.run import print_summary
-from mmreward.scoring.table import RECORDS, SCORES
+from mmreward.scoring.lines import RECORDS, SCORES, VERDICTS
 from mmreward.tasks.assemble import data_source, fresh_model, make_collate, quiet, sample
 from mmreward.tasks.benchmarks import sets_to_score
 from mmreward.tasks.describe import run_info
-from mmreward.tasks.evaluate import check_evaluation, evaluate_model, tell_sets
+from mmreward.tasks.evaluate import (
+    check_evaluation,
+    evaluate_model,
+    model_rewards,
+    tell_sets,
+)
 from mmreward.tasks.fit import fit
 from mmreward.tasks.run_folder import how_to_go_on, open_run
 from mmreward.tracking import Tracking
@@ -137,13 +142,12 @@ def keep_and_score(
     console: Console,
 ) -> dict[str, Any]:
     """Writes the bundle and evaluates it; returns the metrics."""
-    for name in (RECORDS, SCORES):  # of the weights a resumed run had before
+    for name in (RECORDS, SCORES, VERDICTS):  # of the weights a resumed run had before
         (folder / name).unlink(missing_ok=True)
     config: Any = OmegaConf.to_container(cfg.model, resolve=True)
     save_bundle(folder / "model", parts.model, config, parts.collate)
-    return evaluate_model(
-        folder, cfg, parts.model, parts.collate, sets, cfg.evaluation, console, cost
-    )
+    scorer = model_rewards(cfg, parts.model, parts.collate, cfg.evaluation)
+    return evaluate_model(folder, scorer, sets, cfg.evaluation, console, cost)
 
 
 # -- what the screen shows -----------------------------------------------------------------
