@@ -248,12 +248,25 @@ def check_keys(cfg: DictConfig) -> None:
         raise UserError(
             f"{unknown[0]} is not a key of this task; it has {', '.join(sorted(known))}"
         )
-    missing = sorted(OmegaConf.missing_keys(cfg))
+    missing = sorted(_without_value(OmegaConf.to_container(cfg, resolve=False)))
     if missing:
         raise UserError(f"{missing[0]} must be given: add {missing[0]}=… to the command line")
     for key in ("run", "resume", "init_from"):  # before seconds of imports
         if cfg.get(key) and schema is not SyncConfig:  # which takes the folder of a sweep too
             load_run_config(cfg[key], key)
+
+
+def _without_value(node: Any, key: str = "") -> Iterator[str]:
+    """Dotted keys whose value is missing. What refers to another key is left alone: a source inside
+    a benchmark refers to `data`, which an evaluation takes from its run."""
+    if isinstance(node, dict):
+        for name, child in node.items():
+            yield from _without_value(child, f"{key}.{name}" if key else str(name))
+    elif isinstance(node, list):
+        for number, child in enumerate(node):
+            yield from _without_value(child, f"{key}[{number}]")
+    elif node == MISSING:
+        yield key
 
 
 # Lines of Hydra's and OmegaConf's messages that say nothing to a user.
