@@ -89,6 +89,26 @@ class EvaluateConfig:
 
 
 @dataclass
+class ScoreConfig:
+    """Every top-level key of the scoring of a file."""
+
+    task: Any = MISSING
+    run: str = MISSING
+    input: Any = MISSING
+    output: str = MISSING
+    format: str = MISSING
+    log_samples: bool = MISSING
+    on_bad_record: str = MISSING
+    columns: dict[str, str | None] = field(default_factory=dict)
+    image_root: str | None = None
+    allow_outside: bool = MISSING
+    fetch_urls: bool = MISSING
+    batch_size: int = MISSING
+    batch_tokens: int = MISSING
+    num_workers: int = MISSING
+
+
+@dataclass
 class CompareConfig:
     """Every top-level key of a comparison."""
 
@@ -129,12 +149,11 @@ class AuditConfig:
 def register_schemas() -> None:
     """Makes the schemas known to Hydra as `schema/train`, `schema/evaluate` and so on."""
     store = ConfigStore.instance()
-    store.store(group="schema", name="train", node=TrainConfig, package="_global_")
-    store.store(group="schema", name="evaluate", node=EvaluateConfig, package="_global_")
-    store.store(group="schema", name="compare", node=CompareConfig, package="_global_")
-    store.store(group="schema", name="audit", node=AuditConfig, package="_global_")
-    store.store(group="schema", name="sync", node=SyncConfig, package="_global_")
-    store.store(group="schema", name="ui", node=UiConfig, package="_global_")
+    for node in (
+        TrainConfig, EvaluateConfig, ScoreConfig, CompareConfig, AuditConfig, SyncConfig, UiConfig
+    ):  # fmt: skip
+        name = node.__name__.removesuffix("Config").lower()
+        store.store(group="schema", name=name, node=node, package="_global_")
 
 
 def register_resolvers() -> None:

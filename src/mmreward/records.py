@@ -1,6 +1,6 @@
 """The nouns of the project: Record, Message, Media, Response, and what makes them valid.
 
-A record is one prompt (text and images, possibly several turns) with K >= 2 answers. Which
+A record is one prompt (text and images, possibly several turns) with K answers. Which
 answer is better is written down in ranks, never implied by position; equal ranks are a tie.
 Nothing here knows tokens, tensors or files of a particular format.
 """
@@ -171,7 +171,7 @@ class Pair:
 
 @dataclass(frozen=True)
 class Record:
-    """One prompt with its K >= 2 answers.
+    """One prompt with its K >= 1 answers; two and more can be compared.
 
     messages:   the conversation, ending with a user turn
     media:      the images, in any order; messages refer to them by index
@@ -200,8 +200,8 @@ class Record:
             raise RecordError(f"{self.where}: {problem}" if self.where else problem)
 
     def _problem(self) -> str | None:
-        if len(self.responses) < 2:
-            return f"a record needs at least 2 answers, this one has {len(self.responses)}"
+        if not self.responses:
+            return "a record needs an answer, this one has none"
         if not self.messages or self.messages[-1].role != "user":
             return "the conversation must end with a user turn"
         for number, response in enumerate(self.responses):

@@ -220,6 +220,12 @@ class Encoder:
         """Token ids of a text that is only text: special tokens spelled in it stay characters."""
         return self._plain.encode(text, add_special_tokens=False).ids
 
+    def text(self, record: Record) -> str:
+        """The prompt as the model reads it, before any cut, an image as its one token."""
+        texts = [part for m in record.messages for part in m.content if isinstance(part, str)]
+        parts = self.render(record.messages).parts
+        return "".join(texts[part] if isinstance(part, int) else part for part in parts)
+
     def encode(self, record: Record, like: EncodedRecord | None = None) -> EncodedRecord:
         """One record as tokens and pixels.
 

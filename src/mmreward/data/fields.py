@@ -48,6 +48,7 @@ class Fields:
 
     columns: field of a record -> column, for those that differ from `COLUMNS`; None for a field
              that is not to be read even if its column is there
+    ranked:  the answers must have ranks; where they need not, one answer may be text
 
     The prompt is text, or a list of turns; `messages`, a list of {"role", "content"} turns that
     ends with the user's, takes precedence. Content is text or a list of parts: text,
@@ -63,7 +64,9 @@ class Fields:
     before the text of the first user turn.
     """
 
-    def __init__(self, columns: Mapping[str, str | None], images: ImageReader) -> None:
+    def __init__(
+        self, columns: Mapping[str, str | None], images: ImageReader, ranked: bool = True
+    ) -> None:
         unknown = sorted(set(columns) - set(COLUMNS))
         if unknown:
             raise UserError(
@@ -72,6 +75,7 @@ class Fields:
             )
         self.columns = {**COLUMNS, **columns}
         self.images = images
+        self.ranked = ranked
         self.seen: set[str] = set()
         self.seen_image = False
 
@@ -109,7 +113,7 @@ class Fields:
             messages=messages,
             responses=responses,
             media=media,
-            judged=_pairs(cells["pairs"], responses),
+            judged=self._judged(cells, responses),
             source_id=_label(cells["id"], "its id"),
             category=_label(cells["category"], "its category"),
             group=_label(cells["group"], "its group"),
@@ -122,7 +126,12 @@ class Fields:
     ) -> tuple[list[Any], tuple[Response, ...]]:
         """(turns that the answers themselves carry before them, the answers)."""
         if cells["responses"] is not None:
-            return [], _ranked(cells["responses"], cells["ranks"], cells["scores"])
+            answers, ranks = cells["responses"], cells["ranks"]
+            if not self.ranked and isinstance(answers, str):
+                answers = [answers]
+            if not self.ranked and ranks is None and isinstance(answers, list | tuple):
+                ranks = [0] * len(answers)
+            return [], _ranked(answers, ranks, cells["scores"])
         if cells["chosen"] is None or cells["rejected"] is None:
             wanted = [self.columns["responses"]]
             if self.columns["chosen"] and self.columns["rejected"]:
@@ -137,6 +146,13 @@ class Fields:
             return context, _ranked([chosen, rejected], [0, 1], None)
         ranks = [0, 0] if scores[0] == scores[1] else [0, 1]
         return context, _ranked([chosen, rejected], ranks, scores)
+
+    def _judged(
+        self, cells: Mapping[str, Any], responses: Sequence[Response]
+    ) -> tuple[tuple[int, int], ...] | None:
+        """The pairs that were judged; none where the answers need no ranks and have none."""
+        unranked = cells["ranks"] is None and cells["responses"] is not None
+        return () if unranked else _pairs(cells["pairs"], responses)
 
     # -- turns -----------------------------------------------------------------------------
 

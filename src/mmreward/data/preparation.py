@@ -89,6 +89,12 @@ class Prepared:
         return list(getattr(self.source, "unread_columns", ()))
 
 
+def prepared(record: Record, images: str, template: str | None) -> Record:
+    """A record that a run did not hold, treated as those of its test split (see `Prepared`)."""
+    record = drop_images(record) if images == "drop" else record
+    return record if template is None else apply_template(record, *parse_template(template))
+
+
 def parse_template(template: str) -> tuple[str, str]:
     """(text before {query}, text after it); {{ and }} are literal braces."""
     try:

@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, replace
-from typing import Any, TypeVar
+from typing import Any, Protocol, TypeVar
 
 import torch
 from torch import nn
@@ -30,6 +30,15 @@ NO_RECORD: Any = None
 
 # trainer.precision -> the type that products are computed in.
 AUTOCAST = {"16-mixed": torch.float16, "bf16-mixed": torch.bfloat16}
+
+
+class Views(Protocol):
+    """Records as they are shown: of each the views that are scored. They may be read when they are
+    asked for, which is in a worker."""
+
+    def __len__(self) -> int: ...
+
+    def __getitem__(self, number: int, /) -> Sequence[Record]: ...
 
 
 @dataclass(frozen=True)
@@ -105,11 +114,10 @@ def autocast(device: torch.device, precision: str) -> AbstractContextManager[Any
     return torch.autocast(device.type, dtype) if dtype else nullcontext()
 
 
-def encode(
-    encoder: Encoder, views: Sequence[Sequence[Record]], batching: Batching
-) -> Iterator[list[Encoded]]:
+def encode(encoder: Encoder, views: Views, batching: Batching) -> Iterator[list[Encoded]]:
     """Each record's views as tokens, in order, read and encoded in workers, once where they are the
-    same record. Raises UserError where none of their kind could be encoded."""
+    same record; a RecordError alone where `views` raises one instead of giving them. Raises
+    UserError where none of their kind could be encoded."""
     loader: DataLoader[Any] = DataLoader(
         range(len(views)),  # type: ignore[arg-type]
         batch_size=None,
@@ -118,19 +126,22 @@ def encode(
         # Not drawn from the global one: scoring must not shift the numbers of a training.
         generator=torch.Generator(),
     )
-    for found, own in zip(loader, views, strict=True):
+    for number, found in enumerate(loader):
         if isinstance(found, UserError):
             raise found
+        if all(isinstance(one, RecordError) for one in found):
+            yield found
+            continue
         yield [
             replace(one, record=record) if isinstance(one, EncodedRecord) else one
-            for one, record in zip(found, own, strict=True)
+            for one, record in zip(found, views[number], strict=True)
         ]
 
 
 class _EncodeViews:
     """Number of a record -> its views as tokens; runs in workers."""
 
-    def __init__(self, encoder: Encoder, views: Sequence[Sequence[Record]]) -> None:
+    def __init__(self, encoder: Encoder, views: Views) -> None:
         self.encoder = encoder
         self.views = views
 
@@ -138,7 +149,11 @@ class _EncodeViews:
         done: dict[int, Encoded] = {}
         like = None
         try:
-            for record in self.views[number]:
+            views = self.views[number]
+        except RecordError as error:
+            return [error]
+        try:
+            for record in views:
                 if id(record) in done:
                     continue
                 try:
@@ -154,7 +169,7 @@ class _EncodeViews:
             place: replace(one, record=NO_RECORD) if isinstance(one, EncodedRecord) else one
             for place, one in done.items()
         }
-        return [bare[id(record)] for record in self.views[number]]
+        return [bare[id(record)] for record in views]
 
 
 class ModelRewards:
