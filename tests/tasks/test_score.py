@@ -111,7 +111,7 @@ def test_python_callers_get_the_same(trained: Path, expected: list[Any]) -> None
         assert alone == pytest.approx(asked[:1], abs=1e-5)
     with pytest.raises(UserError, match="answer 1 is empty"):
         model.score("Which?", ["a", " "])
-    with pytest.raises(UserError, match="does not exist"):
+    with pytest.raises(UserError, match="nowhere"):
         model.score("Which?", ["a"], ["nowhere.png"])
 
 
