@@ -202,6 +202,32 @@ def test_a_resumed_run_equals_an_uninterrupted_one(
     assert equal(resumed, whole)
 
 
+@pytest.mark.parametrize(
+    ("stops", "accumulated"),
+    [((3,), 1), ((4,), 1), ((8,), 1), ((9,), 1), ((3, 5), 1), ((5, 10), 1), ((3,), 2), ((4,), 2)],
+)
+def test_a_run_that_was_given_more_steps_equals_one_that_had_them(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, stops: tuple[int, ...], accumulated: int
+) -> None:
+    """Stopped in the middle of an epoch of 8 batches, at a validation, at its end, twice."""
+    # A schedule that knows the number of steps would be another one.
+    same = ("scheduler=constant", f"trainer.accumulate_grad_batches={accumulated}")
+    whole = run(tmp_path / "whole", *same, monkeypatch=monkeypatch)
+    folder = tmp_path / "stopped"
+    run(folder, *same, f"trainer.max_steps={stops[0]}", monkeypatch=monkeypatch)
+    for steps in (*stops[1:], 12):
+        saved = OmegaConf.load(
+            folder / "config.yaml"
+        )  # as trainer.max_steps= on the line changes it
+        saved.trainer.max_steps = steps
+        OmegaConf.save(saved, folder / "config.yaml")
+        resumed = run(folder, f"resume={folder}", monkeypatch=monkeypatch)
+        assert checkpoint(folder)["global_step"] == steps
+    last, expected = checkpoint(folder), checkpoint(tmp_path / "whole")
+    assert equal(last["state_dict"], expected["state_dict"])
+    assert equal(resumed, whole)
+
+
 @pytest.mark.slow
 @pytest.mark.parametrize("ended_in", ["step 2", "step 9", "evaluation"])
 def test_a_job_of_a_sweep_goes_on_by_itself(

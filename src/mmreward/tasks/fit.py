@@ -24,7 +24,7 @@ from mmreward.model.backbone import count_parameters
 from mmreward.model.reward import RewardModel
 from mmreward.tasks.assemble import optimizer_and_scheduler
 from mmreward.tasks.run_folder import LAST
-from mmreward.training.checkpoints import CheckpointsOnDisk, WholeFiles
+from mmreward.training.checkpoints import CheckpointsOnDisk, LastStep, WholeFiles
 from mmreward.training.curves import Curves
 from mmreward.training.interruption import OwnSignal
 from mmreward.training.lightning_module import RewardModule
@@ -93,6 +93,7 @@ def make_trainer(cfg: DictConfig, folder: Path) -> tuple[pl.Trainer, Throughput]
         OwnSignal(),
         Curves(folder),
         CheckpointsOnDisk(),
+        LastStep(folder / LAST),
         *(
             build(node, f"checkpoint.{name}", dirpath=folder / "checkpoints")
             for name, node in cfg.checkpoint.items()
@@ -123,10 +124,12 @@ def keep_best(
     """Leaves the module with the best weights by the metric a checkpoint callback follows; returns
     what these were validated with, None without a validation split or such a callback.
 
-    The steps after the last validation count as well: the end of training is saved as the
-    checkpoint to resume from, validated, and kept if it is better than what was saved.
+    The steps after the last validation count as well: the end of training is validated, and kept if
+    it is better than what was saved. It is saved as the checkpoint to resume from where it is the
+    end of an epoch; what ends a training earlier has saved its own (see `LastStep`).
     """
-    trainer.save_checkpoint(folder / "last.ckpt")
+    if trainer.max_steps == -1 and trainer.is_last_batch:
+        trainer.save_checkpoint(folder / "last.ckpt")
     following = [c for c in trainer.checkpoint_callbacks if getattr(c, "monitor", None)]
     if not following or not isinstance(best := following[0], ModelCheckpoint):
         return None

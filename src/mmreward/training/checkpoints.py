@@ -41,6 +41,21 @@ class WholeFiles(TorchCheckpointIO):
             draft.unlink(missing_ok=True)
 
 
+class LastStep(pl.Callback):
+    """Saves the checkpoint to resume from where `max_steps` ends the training.
+
+    It does so while the last batch is the current one: after it Lightning takes the epoch for
+    finished, wherever it stood, and a run that goes on would skip the rest of its records.
+    """
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+
+    def on_train_batch_end(self, trainer: pl.Trainer, *_: Any) -> None:
+        if trainer.global_step == trainer.max_steps:
+            trainer.save_checkpoint(self.path)
+
+
 class CheckpointsOnDisk(pl.Callback):
     """Lets a run go on wherever its folder lies by now, and in whichever moment it was killed.
 
