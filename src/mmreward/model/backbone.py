@@ -12,6 +12,7 @@ from torch import Tensor, nn
 from mmreward.data.prefix import PrefixBatch
 from mmreward.errors import UserError
 from mmreward.model.attention import as_additive, prefix_mask
+from mmreward.model.identity import identity
 
 # wpe (GPT-2), position_embeddings (BERT), embed_positions (OPT)
 _POSITIONS = re.compile(r"(^|\.)(wpe|position_embeddings|embed_positions)$")
@@ -38,22 +39,41 @@ class Backbone(nn.Module):
     processor: its processor if it sees images, else None
     path:      where the pretrained weights come from; None for random weights. A bundle saves
                every weight of the latter and only the trained ones of the former.
+    not_read:  tensors of the checkpoint that have no place in the body, such as a reward head
     """
 
     def __init__(
-        self, body: nn.Module, tokenizer: Any, processor: Any | None = None, path: str | None = None
+        self,
+        body: nn.Module,
+        tokenizer: Any,
+        processor: Any | None = None,
+        path: str | None = None,
+        not_read: Sequence[str] = (),
     ) -> None:
         super().__init__()
         self.body = body
         self.tokenizer = tokenizer
         self.processor = processor
         self.path = path
+        self.not_read = tuple(not_read)
         self._accepts = set(inspect.signature(body.forward).parameters)
 
     @property
     def config(self) -> Any:
         """The transformers configuration of the body."""
         return self.body.config
+
+    @property
+    def base(self) -> str | None:
+        """Which pretrained weights it stands on (see `identity`); None for random ones."""
+        commit = getattr(self.config, "_commit_hash", None)
+        return None if self.path is None else identity(self.path, commit)
+
+    @property
+    def rows(self) -> int:
+        """Tokens that have an embedding."""
+        body: Any = self.body
+        return int(body.get_input_embeddings().num_embeddings)
 
     @property
     def hidden_size(self) -> int:

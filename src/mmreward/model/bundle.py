@@ -56,6 +56,7 @@ def save_bundle(
     description = {
         "format": FORMAT,
         "model": model_config,
+        "base": backbone.base,
         "layout": collate.layout,
         "max_length": collate.encoder.max_length,
         "versions": {name: version(name) for name in ("mmreward", "torch", "transformers")},
@@ -78,6 +79,12 @@ def load_bundle(folder: Path) -> tuple[RewardModel, Collate]:
     model = build(plain_config(description["model"], path), "model")
     load_weights(model, folder / "model.safetensors")
     backbone = model.backbone
+    base = description.get("base")  # bundles of before do not name it
+    if base is not None and backbone.base != base:
+        raise UserError(
+            f"{folder} stands on other weights than {backbone.path} holds now ({base}, not "
+            f"{backbone.base}); put those it was trained on back, or train it again"
+        )
     backbone.tokenizer, backbone.processor = load_processor(folder / "processor")
     encoder = make_encoder(backbone, description["max_length"])
     return model.eval(), Collate(encoder, description["layout"])
@@ -103,6 +110,9 @@ def load_weights(model: nn.Module, path: Path) -> None:
 def make_encoder(backbone: Backbone, max_length: int | None) -> Encoder:
     """The encoder that belongs to a backbone; never longer than the backbone has positions for."""
     limits = [limit for limit in (max_length, backbone.max_positions) if limit is not None]
-    return Encoder(
+    encoder = Encoder(
         backbone.tokenizer, backbone.processor, backbone.merge_size, min(limits, default=None)
     )
+    if encoder.pad_id >= backbone.rows:  # any other will do: nothing attends to padding
+        encoder.pad_id = 0
+    return encoder

@@ -11,7 +11,9 @@ import re
 from pathlib import Path
 from typing import Any
 
+import torch
 from peft import LoraConfig, inject_adapter_in_model
+from peft.tuners.lora import LoraLayer
 from torch import nn
 from transformers import AutoModel
 from transformers.pytorch_utils import Conv1D
@@ -40,6 +42,7 @@ def hf(
     gradient_checkpointing: bool = False,
     min_pixels: int | None = None,
     max_pixels: int | None = None,
+    resize_embeddings: bool = False,
 ) -> Backbone:
     """A pretrained decoder (language or vision-language) or bidirectional encoder.
 
@@ -55,15 +58,20 @@ def hf(
                    are float32 always: steps of 5e-6 are below half precision's resolution
     gradient_checkpointing: compute blocks again on the way back instead of keeping their states
     min_pixels, max_pixels: images are scaled to an area within; None keeps the processor's own
+    resize_embeddings: tokens without an embedding get the mean of all others, which only
+                   tuning=full then trains
+
+    An adapter (PEFT) is merged into the base that it names.
 
     Raises UserError if nothing is found at `path`, weights of the body are missing in it, it
-    sees images but has no processor, or a setting is none of those above.
+    sees images but has no processor, its tokenizer knows tokens that have no embedding, or a
+    setting is none of those above.
     """
     if tuning not in TUNINGS:
         raise UserError(f"model.backbone.tuning={tuning} is not one of {', '.join(TUNINGS)}")
     if dtype not in DTYPES:
         raise UserError(f"model.backbone.dtype={dtype} is not one of {', '.join(DTYPES)}")
-    body = _load_body(path, revision, attention, dtype)
+    body, not_read = _load_body(path, revision, attention, dtype)
     try:
         tokenizer, processor = load_processor(path, revision, min_pixels, max_pixels)
     except (OSError, ValueError) as error:
@@ -83,6 +91,7 @@ def hf(
             f"model.backbone.path={path} sees images but has no processor files; put "
             "preprocessor_config.json of the original model beside its weights"
         )
+    fit_embeddings(body, tokenizer, path, resize_embeddings)
     body.train()  # from_pretrained leaves it in eval mode, without dropout and checkpointing
     body.requires_grad_(tuning == "full")
     if tuning == "frozen":
@@ -99,10 +108,14 @@ def hf(
         # transformers makes the embeddings require gradients, which only the reentrant kind needs
         # and for which a frozen vision tower would keep all its states and run backwards.
         body.disable_input_require_grads()
-    return Backbone(body, tokenizer, processor, path)
+    return Backbone(body, tokenizer, processor, path, not_read)
 
 
-def _load_body(path: str, revision: str | None, attention: str, dtype: str) -> Any:
+def _load_body(
+    path: str, revision: str | None, attention: str, dtype: str
+) -> tuple[Any, list[str]]:
+    """(the body, names of the checkpoint's tensors that it has no place for). The output embedding
+    is none of these: no model here of this kind reads it."""
     try:
         body, report = AutoModel.from_pretrained(
             path,
@@ -117,12 +130,22 @@ def _load_body(path: str, revision: str | None, attention: str, dtype: str) -> A
             f"({_first_line(error)}); use sdpa"
         ) from error
     except (OSError, ValueError) as error:
+        if "scaled_dot_product_attention" in str(error):
+            raise UserError(
+                f"model.backbone.path={path} computes attention in a way of its own; use "
+                "model.backbone.attention=eager"
+            ) from error
         where = "this folder" if Path(path).is_dir() else "a folder or on the hub"
         raise UserError(
             f"model.backbone.path={path}: no model could be loaded from {where} "
             f"({_first_line(error)}); give a folder with config.json and weights, or a hub id, "
             "which without a connection or with HF_HUB_OFFLINE=1 must be in the cache already"
         ) from error
+    if body.config.is_encoder_decoder:
+        raise UserError(
+            f"model.backbone.path={path} is an encoder-decoder ({type(body).__name__}), which "
+            "reads prompt and answer apart; choose a decoder or an encoder"
+        )
     # BERT's pooler makes a vector nobody reads here; trained, it would be the parameter without
     # a gradient that stops DDP, and checkpoints with a language-model head lack it.
     missing = sorted(n for n in report["missing_keys"] if not n.startswith("pooler."))
@@ -133,7 +156,42 @@ def _load_body(path: str, revision: str | None, attention: str, dtype: str) -> A
             f"model.backbone.path={path} lacks {len(missing)} weights of {type(body).__name__}, "
             f"{missing[0]} first; they would be random"
         )
-    return body
+    not_read = [name for name in report["unexpected_keys"] if not name.startswith("lm_head.")]
+    merge_adapters(body)
+    return body, sorted(not_read)
+
+
+def merge_adapters(body: Any) -> None:
+    """Adds to weights what LoRA layers that came with a checkpoint add to them, in place."""
+    for name, module in list(body.named_modules()):
+        if isinstance(module, LoraLayer):
+            module.merge()
+            parent, _, own = name.rpartition(".")
+            setattr(body.get_submodule(parent), own, module.get_base_layer())
+    if hasattr(body, "peft_config"):  # else peft takes LoRA that is added for a second adapter
+        del body.peft_config
+
+
+def fit_embeddings(body: Any, tokenizer: Any, path: str, resize: bool) -> None:
+    """Sees to it that every token a text can have has an embedding: padding is never looked at.
+
+    Raises UserError where one has none, unless `resize`.
+    """
+    rows = body.get_input_embeddings().num_embeddings
+    ids = [i for token, i in tokenizer.get_vocab().items() if token != tokenizer.pad_token]
+    if max(ids) < rows:
+        return
+    if not resize:
+        raise UserError(
+            f"model.backbone.path={path}: the tokenizer knows tokens up to {max(ids)}, the model "
+            f"has embeddings for {rows}; give the tokenizer that belongs to it, or "
+            "model.backbone.resize_embeddings=true to add rows, which only tuning=full trains"
+        )
+    body.resize_token_embeddings(max(ids) + 1, mean_resizing=False)
+    # The same every time: a bundle of a model whose embeddings are not trained does not hold them.
+    with torch.no_grad():
+        weight = body.get_input_embeddings().weight
+        weight[rows:] = weight[:rows].float().mean(0).to(weight.dtype)
 
 
 def _first_line(error: Exception) -> str:

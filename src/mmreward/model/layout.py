@@ -42,19 +42,22 @@ def decide_layout(
         raise UserError(f"layout={wanted} is not one of shared, separate, auto")
     if wanted == "separate":
         return "separate", "as asked"
-    obstacle = ruled_out(backbone.config) or bidirectional(backbone)
+    encoded = [encoder.encode(record) for record in sample]
+    obstacle, difference = ruled_out(backbone.config) or bidirectional(backbone), 0.0
+    if not obstacle:
+        # A record with an image says more than one without: it has two-dimensional positions.
+        probe = max(encoded, key=lambda item: (bool(item.media), -len(item.prompt_ids)))
+        difference = probe_difference(backbone, encoder, probe)
+        if difference == float("inf"):
+            obstacle = f"{type(backbone.body).__name__} takes no mask that makes branches"
+        elif difference > TOLERANCE:
+            obstacle = f"branches score differently on a random model ({difference:.0e})"
     if wanted == "shared":
         if obstacle:
             raise UserError(f"layout=shared cannot work here: {obstacle}; use layout=separate")
         return "shared", "as asked"
     if obstacle:
         return "separate", obstacle
-    encoded = [encoder.encode(record) for record in sample]
-    # A record with an image says more than one without: it has two-dimensional positions.
-    probe = max(encoded, key=lambda item: (bool(item.media), -len(item.prompt_ids)))
-    difference = probe_difference(backbone, encoder, probe)
-    if difference > TOLERANCE:
-        return "separate", f"branches score differently on a random model ({difference:.0e})"
     ratio = cost_ratio(backbone.config, encoded)
     if ratio > 1.0:
         return "separate", f"short prompts, long answers: sharing would cost {ratio:.2f} of it"
@@ -139,7 +142,10 @@ def probe_difference(backbone: Backbone, encoder: Encoder, encoded: EncodedRecor
     with torch.no_grad():
         shared = _in_vocabulary(Collate(encoder, "shared").batch([item]))
         rows = _in_vocabulary(Collate(encoder, "separate").batch([item]))
-        ours = small(shared)[0][shared.answer_row, shared.pool_index]
+        try:
+            ours = small(shared)[0][shared.answer_row, shared.pool_index]
+        except (RuntimeError, TypeError, ValueError):  # it takes no mask of its own (ALiBi)
+            return float("inf")
         kwargs: dict[str, Any] = dict(rows.media)
         if rows.media:
             kwargs["mm_token_type_ids"] = rows.mm_token_type_ids

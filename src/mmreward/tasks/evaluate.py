@@ -176,6 +176,7 @@ def _meta(run: DictConfig, model: RewardModel, collate: Collate) -> dict[str, An
         "model": config["_target_"] if isinstance(config, dict) else "",
         "model_config": digest.hexdigest()[:16],
         "weights": weights_digest(model),
+        "base": model.backbone.base,
         "seed": run.seed,
         "layout": collate.layout,
         "precision": run.trainer.precision,

@@ -167,6 +167,12 @@ def tell(parts: Parts, folder: Path, console: Console) -> None:
     trainable, total = count_parameters(parts.model)
     console.print(f"model: {trainable:,} trainable of {total:,} parameters")
     console.print(f"layout: {parts.collate.layout} ({parts.why})")
+    if names := parts.model.backbone.not_read:
+        console.print(
+            f"not read from {parts.model.backbone.path}: {', '.join(names)}. The head is a fresh "
+            "one, whatever head the checkpoint has",
+            markup=False, soft_wrap=True,
+        )  # fmt: skip
 
 
 def data_table(source: Source) -> Table:
