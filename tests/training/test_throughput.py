@@ -13,7 +13,8 @@ import torch
 from mmreward.training import throughput
 from mmreward.training.throughput import Throughput
 
-TRAINER: Any = SimpleNamespace(strategy=SimpleNamespace(root_device=torch.device("cpu")))
+ALONE = SimpleNamespace(root_device=torch.device("cpu"), reduce=lambda x, reduce_op: x)
+TRAINER: Any = SimpleNamespace(strategy=ALONE)
 MODULE: Any = None
 
 

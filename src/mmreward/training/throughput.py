@@ -15,7 +15,8 @@ from mmreward.data.prefix import PrefixBatch
 
 
 class Throughput(pl.Callback):
-    """Counts pairs, cut records and seconds of training, validation left out; shows the rate.
+    """Counts pairs, cut records and seconds of training, validation left out; shows the rate. Pairs
+    and records are those of all ranks.
 
     memory: most that was used since training began, in MB (10⁶ B): of the GPU if it trains on one,
             else of this process. None where that cannot be told from what an earlier training in
@@ -25,12 +26,16 @@ class Throughput(pl.Callback):
     def __init__(self) -> None:
         self.memory: float | None = 0.0
         self.seconds = 0.0
-        self.pairs = 0
-        self.cut = 0  # records that lost text of their prompt, each as often as it was trained on
+        # Of this rank, since it started: pairs, and records that lost text of their prompt, each as
+        # often as it was trained on.
+        self._own = torch.zeros(2, dtype=torch.long)
+        self._earlier = torch.zeros(2, dtype=torch.long)  # of all ranks, before it was resumed
+        self._total = torch.zeros(2, dtype=torch.long)
         self._since: float | None = None  # a run that was at its end before trains no more
 
     def on_fit_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
-        self._device = trainer.strategy.root_device
+        self._strategy, self._device = trainer.strategy, trainer.strategy.root_device
+        self._total = self._earlier
         if not forget_peak_memory(self._device):
             self.memory = None
 
@@ -47,6 +52,7 @@ class Throughput(pl.Callback):
     def on_train_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         self._stop()
         self._measure()
+        self._add_up()
         self._since = None  # the validation after it is no training
 
     def _stop(self) -> None:
@@ -66,30 +72,42 @@ class Throughput(pl.Callback):
         batch: PrefixBatch,
         batch_idx: int,
     ) -> None:
-        self.pairs += len(batch.pairs)
-        self.cut += batch.cuts
+        self._own += torch.tensor([len(batch.pairs), batch.cuts])
         self._stop()
-        rate = self.pairs / self.seconds
-        pl_module.log("train/pairs_per_second", rate, prog_bar=True, batch_size=1)
+        # What all ranks did before a resumption counts once.
+        earlier = float(self._earlier[0]) / trainer.world_size
+        pl_module.log(
+            "train/pairs_per_second", (float(self._own[0]) + earlier) / self.seconds,
+            prog_bar=True, batch_size=1, sync_dist=trainer.world_size > 1, reduce_fx="sum",
+        )  # fmt: skip
+
+    def _add_up(self) -> None:
+        """Of all ranks; each has to call it."""
+        own = self._strategy.reduce(self._own.to(self._device, copy=True), reduce_op="sum")
+        self._total = self._earlier + own.cpu()
 
     def state_dict(self) -> dict[str, Any]:
         self._measure()
-        return {name: getattr(self, name) for name in ("seconds", "pairs", "cut", "memory")}
+        if self._since is not None:
+            self._add_up()
+        pairs, cut = self._total.tolist()
+        return {"seconds": self.seconds, "pairs": pairs, "cut": cut, "memory": self.memory}
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
-        self.seconds, self.pairs = state_dict["seconds"], state_dict["pairs"]
-        self.cut = state_dict["cut"]
+        self.seconds = state_dict["seconds"]
+        self._earlier = self._total = torch.tensor([state_dict["pairs"], state_dict["cut"]])
         before = state_dict.get("memory", 0.0)
         self.memory = None if self.memory is None or before is None else max(self.memory, before)
 
     def summary(self, steps: int) -> dict[str, float]:
         """The `training` part of metrics.json."""
+        pairs, cut = self._total.tolist()
         return {
             "seconds": round(self.seconds, 2),
-            "pairs_per_second": round(self.pairs / self.seconds, 2) if self.seconds else 0.0,
+            "pairs_per_second": round(pairs / self.seconds, 2) if self.seconds else 0.0,
             **({"peak_memory_mb": round(self.memory, 1)} if self.memory else {}),
             "steps": steps,
-            "records_cut": self.cut,
+            "records_cut": cut,
         }
 
 
