@@ -23,6 +23,7 @@ OPTIONS = sorted(
 # What the command line must give besides the option's name.
 NEEDED = {
     "task/evaluate": ["run=somewhere"],
+    "task/score": ["run=somewhere", "input=a.jsonl", "output=b.jsonl"],
     "task/sync": ["run=somewhere"],
     "model/backbone/hf": ["model.backbone.path=somewhere"],
 }

@@ -24,8 +24,10 @@ from omegaconf import MISSING, DictConfig, ListConfig, OmegaConf
 from mmreward.errors import UserError
 from mmreward.files import replace_file
 
+# Of a checkout; where an installed package lies, two folders up is nothing of ours.
 ROOT = Path(__file__).resolve().parents[2]
-CONF = ROOT / "conf"
+# A link to the checkout's conf/, which a wheel holds as a folder.
+CONF = (Path(__file__).parent / "conf").resolve()
 
 
 @dataclass

@@ -204,7 +204,9 @@ def _colour() -> dict[str, str]:
 
 
 def _commit() -> str:
-    """The commit, with `-dirty` where files differ from it."""
+    """The commit, with `-dirty` where files differ from it; of a checkout alone."""
+    if not (ROOT / "run.py").is_file():
+        return UNKNOWN
     asked = ["git", "describe", "--always", "--dirty", "--exclude=*"]
     try:
         done = subprocess.run(asked, capture_output=True, text=True, cwd=ROOT)
@@ -216,7 +218,9 @@ def _commit() -> str:
 def command(overrides: Sequence[str]) -> str:
     """The line that repeats the run. Where it was tracked is left out: it may hold a password."""
     said = [o for o in overrides if _key(o) != "tracking.uri"]
-    return shlex.join(["python", "run.py", *said])
+    return shlex.join(
+        ["python", "run.py", *said] if (ROOT / "run.py").is_file() else ["mmreward", *said]
+    )
 
 
 def dataset(cfg: DictConfig, source: Prepared) -> dict[str, Any]:

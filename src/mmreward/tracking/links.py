@@ -92,6 +92,8 @@ def _line(store: Store, page: str) -> str:
 
 def _make_ui(uri: str) -> str:
     """The command that shows this store, to be typed in the current directory."""
+    if not (ROOT / "Makefile").is_file():  # an installed package
+        return shlex.join(["mmreward", "task=ui", f"tracking.uri={uri}"])
     shown = _conf("tracking/mlflow")
     # `make` runs in the repository, whose store it shows if it is told of no other.
     default = uri == (shown["uri"] or sqlite_uri(ROOT / shown["root"]))
