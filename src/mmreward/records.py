@@ -1,8 +1,9 @@
 """The nouns of the project: Record, Message, Media, Response, and what makes them valid.
 
-A record is one prompt (text and images, possibly several turns) with K >= 2 answers. Which
-answer is better is written down in ranks, never implied by position; equal ranks are a tie.
-Nothing here knows tokens, tensors or files of a particular format.
+A record is one prompt (text and images, possibly several turns) with its answers: one can be
+scored, two or more can be compared. Which answer is better is written down in ranks, never
+implied by position; equal ranks are a tie. Nothing here knows tokens, tensors or files of a
+particular format.
 """
 
 from __future__ import annotations
@@ -171,7 +172,7 @@ class Pair:
 
 @dataclass(frozen=True)
 class Record:
-    """One prompt with its K >= 2 answers.
+    """One prompt with its K >= 1 answers.
 
     messages:   the conversation, ending with a user turn
     media:      the images, in any order; messages refer to them by index
@@ -200,8 +201,8 @@ class Record:
             raise RecordError(f"{self.where}: {problem}" if self.where else problem)
 
     def _problem(self) -> str | None:
-        if len(self.responses) < 2:
-            return f"a record needs at least 2 answers, this one has {len(self.responses)}"
+        if not self.responses:
+            return "a record needs at least 1 answer, this one has 0"
         if not self.messages or self.messages[-1].role != "user":
             return "the conversation must end with a user turn"
         for number, response in enumerate(self.responses):

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from mmreward.benchmarks.base import BenchmarkSet, own_images
-from mmreward.data.preparation import Prepared
+from mmreward.benchmarks.base import BenchmarkSet
+from mmreward.data.sources.base import Source
 from mmreward.data.sources.digits import Digits
 
 
@@ -15,6 +15,6 @@ class DigitsBenchmark:
     def __init__(self, image_size: int = 56, shift: int = 3, seed: int = 0) -> None:
         self.source = Digits(image_size, shift, seed=seed)
 
-    def load(self, own: Prepared) -> BenchmarkSet:
-        records = list(own.like(self.source).split("test"))
-        return BenchmarkSet(self.name, records, images=own_images(own))
+    def load(self, own: Source) -> BenchmarkSet:
+        records = list(self.source.through(own.transform).split("test"))
+        return BenchmarkSet(self.name, records, images=own.transform.tested_images)

@@ -11,14 +11,14 @@ from omegaconf import DictConfig
 from mmreward.benchmarks.base import BenchmarkSet
 from mmreward.benchmarks.loading import build_benchmarks, load_set
 from mmreward.data.encoding import Encoder
-from mmreward.data.preparation import Prepared
 from mmreward.data.skipping import encodable
+from mmreward.data.sources.base import Source
 from mmreward.errors import UserError
 from mmreward.records import RecordError
 
 
 def sets_to_score(
-    run: DictConfig, nodes: Mapping[str, Any], own: Prepared, encoder: Encoder
+    run: DictConfig, nodes: Mapping[str, Any], own: Source, encoder: Encoder
 ) -> list[BenchmarkSet]:
     """The sets, of which every record can be encoded, in the order of the list.
 

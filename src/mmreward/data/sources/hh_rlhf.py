@@ -7,11 +7,10 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from mmreward.data.fields import answer_of, text_of
+from mmreward.data.cells import answer_of, text_of
 from mmreward.data.sources.base import Split
 from mmreward.data.sources.jsonl import JsonLines
-from mmreward.data.sources.rows import RowSource
-from mmreward.data.sources.tables import Table, data_name, file_tables
+from mmreward.data.sources.rows import RowSource, Table, data_name, file_tables
 from mmreward.data.splitting import Fractions
 from mmreward.records import Message, Record, RecordError, Response
 

@@ -6,11 +6,10 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from mmreward.data.fields import Fields
+from mmreward.data.columns import Columns
 from mmreward.data.images import ImageReader
 from mmreward.data.sources.base import SPLITS, Split
-from mmreward.data.sources.rows import RowSource
-from mmreward.data.sources.tables import Table, data_name
+from mmreward.data.sources.rows import RowSource, Table, data_name
 from mmreward.data.splitting import Fractions
 from mmreward.errors import UserError
 
@@ -48,11 +47,11 @@ class Hub(RowSource):
     splits:     our split -> the data set's; None for one to be held out of train
     validation, test: fractions to hold out where `splits` names none
     split_seed: of that choice
-    columns:    field -> column (see `Fields`); answers as text or as conversations
+    columns:    field -> column (see `Columns`); answers as text or as conversations
     image_root: folder for images that are given as paths; that of a local copy if None
     allow_outside, fetch_urls: image paths may leave it, image URLs are fetched
     name:       of the data in reports; that of the data set if None
-    on_bad_record, images: see `RowSource`
+    on_bad_record: see `RowSource`
 
     Nothing that comes with a data set is executed.
     """
@@ -72,7 +71,6 @@ class Hub(RowSource):
         fetch_urls: bool = False,
         name: str | None = None,
         on_bad_record: str = "error",
-        images: str = "keep",
     ) -> None:
         if path is None:
             raise UserError("data.source.path is missing; give a hub id or a local copy")
@@ -82,7 +80,7 @@ class Hub(RowSource):
         folder = local if local.is_dir() else local.parent
         # Paths in somebody's hub data set must not name files of this machine.
         root = Path(image_root) if image_root else folder if local.exists() else None
-        reader = Fields(columns or {}, ImageReader(root, allow_outside, fetch_urls, images))
+        reader = Columns(columns or {}, ImageReader(root, allow_outside, fetch_urls))
         tables = []
         for split, wanted in wanted_splits.items():
             if wanted not in found:
@@ -97,7 +95,6 @@ class Hub(RowSource):
             tables,
             Fractions(validation, test, split_seed),
             on_bad_record,
-            images,
         )
 
 

@@ -6,11 +6,10 @@ import json
 from pathlib import Path
 from typing import Any
 
-from mmreward.data.fields import Fields
+from mmreward.data.columns import Columns
 from mmreward.data.images import ImageReader, inside
 from mmreward.data.sources.jsonl import JsonLines
-from mmreward.data.sources.rows import RowSource
-from mmreward.data.sources.tables import Table
+from mmreward.data.sources.rows import RowSource, Table
 from mmreward.data.splitting import Fractions
 from mmreward.errors import UserError
 from mmreward.records import RecordError
@@ -31,7 +30,7 @@ class Mmpr(RowSource):
     validation, test: fractions of the rows to hold out; no image is in two splits
     split_seed:    of that choice
     allow_outside: paths may lead out of that folder
-    on_bad_record, images: see `RowSource`
+    on_bad_record: see `RowSource`
     """
 
     def __init__(
@@ -44,7 +43,6 @@ class Mmpr(RowSource):
         allow_outside: bool = False,
         name: str = "mmpr",
         on_bad_record: str = "error",
-        images: str = "keep",
     ) -> None:
         subsets = read_meta(path)
         meta = Path(str(path))
@@ -53,13 +51,9 @@ class Mmpr(RowSource):
         for subset, entry in subsets.items():
             where = f"{path} entry {subset}"
             annotation, pictures = _find(folders, entry, allow_outside, where)
-            fields = Fields(
-                {"prompt": "question"}, ImageReader(pictures, allow_outside, images=images)
-            )
-            tables.append(Table("train", JsonLines(annotation), fields, category=subset))
-        super().__init__(
-            name, tables, Fractions(validation, test, split_seed), on_bad_record, images
-        )
+            reader = Columns({"prompt": "question"}, ImageReader(pictures, allow_outside))
+            tables.append(Table("train", JsonLines(annotation), reader, category=subset))
+        super().__init__(name, tables, Fractions(validation, test, split_seed), on_bad_record)
 
 
 def read_meta(path: str | None) -> dict[str, dict[str, Any]]:

@@ -1,0 +1,207 @@
+"""The one pass over all rows of a source before any of them is used: bad rows, rows that
+contradict each other, and which rows are held out."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import re
+from array import array
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+
+from mmreward.data.bad_records import BadRecord
+from mmreward.records import Media, Record, RecordError
+
+FEWEST_ANSWERS = 2
+_SPEAKER = re.compile(r"\W*(human|user|question|instruction|prompt)\W+", re.IGNORECASE)
+
+
+class RowChecks:
+    """What is known about rows once each was read. Rows are named by numbers, added in order.
+
+    Images are looked at here for the first time: a record that has lost them can be read
+    without them.
+
+    read:  gives a row's record, images as its table names them; raises RecordError
+    strip: takes away the images that nobody will see
+    where: names a row in messages
+    """
+
+    def __init__(
+        self,
+        read: Callable[[int], Record],
+        strip: Callable[[Record], Record],
+        where: Callable[[int], str],
+    ) -> None:
+        self._read, self._strip, self._where = read, strip, where
+        self._files = _Files()
+        self._preferences = _Preferences()
+        self.reasons: dict[int, str] = {}
+        self.keys: dict[int, tuple[str, ...]] = {}
+        self.n_pairs = array("q")
+
+    def add(self, number: int, keys: bool) -> None:
+        """Reads a row. keys: notes what must not occur in two splits: its images, or its prompt
+        if it has none, and its group."""
+        try:
+            record = self._strip(self._read(number))
+            for media in record.media:
+                self._files.check(media)
+            check_answers(record)
+            if keys:
+                images = [self._files.sha256(media)[:16] for media in record.media]
+                group = [f"group {record.group}"] if record.group else []
+                self.keys[number] = (*(images or [_prompt_hash(record)]), *group)
+        except RecordError as error:
+            self.reasons[number] = str(error)
+            self.n_pairs.append(0)
+        else:
+            self._preferences.add(number, record)
+            self.n_pairs.append(len(record.pairs))
+
+    def compare(self) -> None:
+        """Makes rows bad that contradict each other."""
+        for number, other in self._preferences.contradictions(self._content).items():
+            self.reasons[number] = (
+                f"it contradicts {self._where(other)}: same prompt and answers, opposite order"
+            )
+
+    def bad(self) -> list[BadRecord]:
+        """The rows that cannot be used, in their order."""
+        return [BadRecord(self._where(n), self.reasons[n]) for n in sorted(self.reasons)]
+
+    def _content(self, number: int) -> tuple[Record, str]:
+        """(the record, what tells its images from those of others): their bytes, or what their
+        cells say where nobody looks at them; the same question about another image is no
+        contradiction even for a reader of text."""
+        whole = self._read(number)
+        record = self._strip(whole)
+        if record.media or not whole.media:
+            return record, str([self._files.sha256(media) for media in record.media])
+        return record, str([media.path or media.key or media.sha256 for media in whole.media])
+
+
+class _Files:
+    """Headers and hashes of image files, each read once."""
+
+    def __init__(self) -> None:
+        self._checked: set[Path] = set()
+        self._hashes: dict[Path, str] = {}
+
+    def check(self, media: Media) -> None:
+        """RecordError for an image that `Media.size` refuses."""
+        if media.path not in self._checked:
+            _ = media.size
+        if media.path:
+            self._checked.add(media.path)
+
+    def sha256(self, media: Media) -> str:
+        if media.path is None:
+            return media.sha256
+        if media.path not in self._hashes:
+            self._hashes[media.path] = media.sha256
+        return self._hashes[media.path]
+
+
+class _Preferences:
+    """Every preference of the rows, 24 bytes each, to find those that contradict.
+
+    Images are compared only where prompt and answers already contradict: for most tables no
+    image file is read for it.
+    """
+
+    def __init__(self) -> None:
+        self._rows = array("q")
+        self._keys = array("Q")
+        self._forward = array("b")
+
+    def add(self, row: int, record: Record) -> None:
+        """Notes the pairs of a record; `row` is any number that names it."""
+        for content, forward in _preferred(record):
+            self._rows.append(row)
+            digest = hashlib.blake2b(content.encode("utf-8", "surrogatepass"), digest_size=8)
+            self._keys.append(int.from_bytes(digest.digest()))
+            self._forward.append(forward)
+
+    def contradictions(self, content_of: Callable[[int], tuple[Record, str]]) -> dict[int, int]:
+        """row -> another row that says the opposite. Both are in it: neither is known to be
+        the one that is wrong.
+
+        content_of: gives a row's record again, and a name for its images
+        """
+        if not self._keys:
+            return {}
+        rows, forward = np.asarray(self._rows), np.asarray(self._forward, dtype=bool)
+        _, group = np.unique(np.asarray(self._keys), return_inverse=True)
+        size = int(group.max()) + 1
+        both = (np.bincount(group, forward, size) > 0) & (np.bincount(group, ~forward, size) > 0)
+        suspects: dict[str, dict[bool, list[int]]] = {}
+        for row in sorted(set(rows[both[group]].tolist())):
+            record, images = content_of(row)
+            for content, direction in _preferred(record):
+                sides = suspects.setdefault(f"{images} {content}", {True: [], False: []})
+                sides[direction].append(row)
+        found: dict[int, int] = {}
+        for sides in suspects.values():
+            for direction, members in sides.items():
+                for row in members:
+                    for other in sides[not direction][:1]:
+                        found.setdefault(row, other)
+        return found
+
+
+def _preferred(record: Record) -> list[tuple[str, bool]]:
+    """Per pair: prompt and both answers in alphabetical order, and whether the first is better."""
+    messages = [[m.role, m.content] for m in record.messages]
+    contents = []
+    for pair in record.pairs:
+        better, worse = (record.responses[i].text for i in (pair.better, pair.worse))
+        low, high = sorted((better, worse))
+        contents.append((json.dumps([messages, low, high]), better == low))
+    return contents
+
+
+def check_number_of_answers(record: Record) -> None:
+    """RecordError for a record that compares nothing: one answer can be scored, not judged."""
+    if len(record.responses) < FEWEST_ANSWERS:
+        raise RecordError(
+            f"a record needs at least {FEWEST_ANSWERS} answers, this one has "
+            f"{len(record.responses)}"
+        )
+
+
+def check_answers(record: Record) -> None:
+    """RecordError for answers that nothing can be learnt from as they are."""
+    check_number_of_answers(record)
+    for pair in record.pairs:
+        if record.responses[pair.better].text == record.responses[pair.worse].text:
+            raise RecordError(
+                f"answers {pair.better} and {pair.worse} are the same text but not of one rank"
+            )
+    prompt = _opening(record.messages[-1].text)
+    # One word may well open every answer ("Why" … "Why not?"), a whole question does not.
+    if len(prompt.split()) > 1 and all(
+        _opening(response.text).startswith(prompt) for response in record.responses
+    ):
+        raise RecordError(
+            "every answer begins with the whole prompt; give the answers without it (transcripts "
+            "with Human: and Assistant: are read by data/source=hh_rlhf)"
+        )
+
+
+def _opening(text: str) -> str:
+    """The text without white space and the name of a speaker before it."""
+    return _SPEAKER.sub("", text, count=1).strip()
+
+
+def implied_group(record: Record) -> str:
+    """What a record belongs with where its row does not say: its first image, or its prompt."""
+    return record.media[0].sha256[:16] if record.media else _prompt_hash(record)
+
+
+def _prompt_hash(record: Record) -> str:
+    """16 hex digits that name the prompt's text."""
+    return hashlib.sha256(record.prompt.encode()).hexdigest()[:16]
