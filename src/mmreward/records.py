@@ -249,6 +249,11 @@ class Record:
         return tuple((i, j) for i in range(n) for j in range(i + 1, n) if ranks[i] == ranks[j])
 
     @property
+    def name(self) -> str:
+        """What a message calls it: its file and row, else its id."""
+        return self.where or f"record {self.id}"
+
+    @property
     def prompt(self) -> str:
         """The prompt as text for tables and reports; several turns with their roles."""
         if len(self.messages) == 1:

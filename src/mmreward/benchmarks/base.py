@@ -14,7 +14,7 @@ from mmreward.data.bad_records import BadRecord, reasons
 from mmreward.data.cells import answer_of, text_of
 from mmreward.data.row_checks import check_number_of_answers, implied_group
 from mmreward.data.sources.base import Source
-from mmreward.data.sources.rows import Rows
+from mmreward.data.sources.tables import Rows
 from mmreward.errors import UserError
 from mmreward.records import Media, Message, Record, RecordError, Response
 
@@ -72,9 +72,8 @@ class BenchmarkSet:
         dropped = []
         for place in sorted(why):
             record = self.records[place]
-            where = record.where or f"record {record.id}"
-            reason = why[place].removeprefix(f"{where}: ")
-            dropped.append(Unusable(where, reason, record.category, record.group))
+            reason = why[place].removeprefix(f"{record.name}: ")
+            dropped.append(Unusable(record.name, reason, record.category, record.group))
         kept = [record for place, record in enumerate(self.records) if place not in why]
         return replace(self, records=kept, unusable=[*self.unusable, *dropped])
 

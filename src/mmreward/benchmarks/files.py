@@ -9,7 +9,7 @@ from typing import Any
 
 from mmreward.data.sources.jsonl import JsonLines
 from mmreward.data.sources.parquet import read_parquet
-from mmreward.data.sources.rows import Rows
+from mmreward.data.sources.tables import Rows
 from mmreward.errors import UserError
 from mmreward.records import RecordError
 

@@ -20,7 +20,7 @@ from mmreward.analysis.official import WRONG, Metric, categories_of
 from mmreward.benchmarks.base import RowBenchmark, RowCounts, identity, text_record
 from mmreward.benchmarks.files import FILES
 from mmreward.benchmarks.media import MediaFiles
-from mmreward.data.sources.rows import Rows
+from mmreward.data.sources.tables import Rows
 from mmreward.errors import UserError
 from mmreward.records import Record, RecordError
 

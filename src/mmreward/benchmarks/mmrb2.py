@@ -25,7 +25,7 @@ from mmreward.benchmarks.files import find_files, open_file
 from mmreward.benchmarks.media import MediaFiles
 from mmreward.data.cells import answer_of, text_of
 from mmreward.data.images import Part, place_images, refused, split_placeholders
-from mmreward.data.sources.rows import Rows
+from mmreward.data.sources.tables import Rows
 from mmreward.errors import UserError
 from mmreward.records import Media, Record, RecordError, Response
 

@@ -9,6 +9,7 @@ from typing import Any
 
 from mmreward.data.cells import last_turn, listed, pairs_of, ranked, text_of, unpacked
 from mmreward.data.images import IN_STRUCT, ImageReader, Part, place_images, split_placeholders
+from mmreward.data.sources.tables import Reader
 from mmreward.errors import UserError, kind, quoted
 from mmreward.records import Record, RecordError, Response
 
@@ -40,7 +41,7 @@ _IMAGE_COLUMN = re.compile(r"(image|img|picture|photo)s?", re.IGNORECASE)
 Turn = tuple[str, list[Part]]
 
 
-class Columns:
+class Columns(Reader):
     """Reads rows of one layout.
 
     columns: field of a record -> column, for those that differ from `COLUMNS`; None for a field
@@ -75,16 +76,8 @@ class Columns:
 
     def unread(self) -> list[str]:
         """Columns of the rows read so far that no field names. One that is called like images,
-        while no row has given any, comes with the setting that reads it."""
-        read = {name for name in self.columns.values() if name}
-        unread = [quoted(name) for name in sorted(self.seen - read)]
-        if self.seen_image or not self.columns["image"]:
-            return unread
-        hint = "no row has given an image; is it here? Set data.source.columns.image="
-        return [f"{n} ({hint}{n})" if _IMAGE_COLUMN.match(n) else n for n in unread]
-
-    def check_columns(self) -> None:
-        """UserError if an optional column that the settings name was in no row read so far."""
+        while no row has given any, comes with the setting that reads it. UserError if an optional
+        column that the settings name was in none of them."""
         for field, name in self.columns.items():
             renamed = name and name != COLUMNS[field] and field not in NEEDED
             if renamed and self.seen and name not in self.seen:
@@ -92,6 +85,12 @@ class Columns:
                     f"data.source.columns.{field}={name} names a column that no row has; the "
                     f"rows have {_names(self.seen)}"
                 )
+        read = {name for name in self.columns.values() if name}
+        unread = [quoted(name) for name in sorted(self.seen - read)]
+        if self.seen_image or not self.columns["image"]:
+            return unread
+        hint = "no row has given an image; is it here? Set data.source.columns.image="
+        return [f"{n} ({hint}{n})" if _IMAGE_COLUMN.match(n) else n for n in unread]
 
     def record(self, row: Mapping[str, Any]) -> Record:
         """The row's record. Raises RecordError, without file and row."""

@@ -14,7 +14,7 @@ import urllib.request
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
-from functools import cached_property
+from functools import cached_property, partial
 from pathlib import Path
 from typing import Any
 
@@ -105,15 +105,11 @@ class ImageReader:
 def refused(reason: str, cell: Any = None) -> Media:
     """An image that cannot be had: says why once it is looked at. cell: tells it from others."""
     name = hashlib.sha256(repr(cell).encode("utf-8", "surrogatepass")).hexdigest()
-    return Media(draw=_Refusal(reason), key=f"no image: {name}")
+    return Media(draw=partial(_refuse, reason), key=f"no image: {name}")
 
 
-@dataclass(frozen=True)
-class _Refusal:
-    reason: str
-
-    def __call__(self) -> Image.Image:
-        raise RecordError(self.reason)
+def _refuse(reason: str) -> Image.Image:
+    raise RecordError(reason)
 
 
 @dataclass(frozen=True)

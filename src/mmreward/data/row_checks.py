@@ -13,6 +13,10 @@ from pathlib import Path
 import numpy as np
 
 from mmreward.data.bad_records import BadRecord
+from mmreward.data.sources.base import SPLITS, Split
+from mmreward.data.sources.tables import Tables
+from mmreward.data.splitting import Fractions, split_rows
+from mmreward.errors import UserError
 from mmreward.records import Media, Record, RecordError
 
 FEWEST_ANSWERS = 2
@@ -20,90 +24,91 @@ _SPEAKER = re.compile(r"\W*(human|user|question|instruction|prompt)\W+", re.IGNO
 
 
 class RowChecks:
-    """What is known about rows once each was read. Rows are named by numbers, added in order.
+    """Reads, compares and splits rows. Call `read`, then `compare`; then ask for the rest.
 
-    Images are looked at here for the first time: a record that has lost them can be read
-    without them.
+    Images are looked at here for the first time, and only those that are left.
 
-    read:  gives a row's record, images as its table names them; raises RecordError
     strip: takes away the images that nobody will see
-    where: names a row in messages
     """
 
-    def __init__(
-        self,
-        read: Callable[[int], Record],
-        strip: Callable[[Record], Record],
-        where: Callable[[int], str],
-    ) -> None:
-        self._read, self._strip, self._where = read, strip, where
-        self._files = _Files()
-        self._preferences = _Preferences()
+    def __init__(self, rows: Tables, strip: Callable[[Record], Record]) -> None:
+        self.rows = rows
+        self.strip = strip
         self.reasons: dict[int, str] = {}
-        self.keys: dict[int, tuple[str, ...]] = {}
-        self.n_pairs = array("q")
+        self.keys: dict[int, tuple[str, ...]] = {}  # of rows that may be held out
+        self.n_pairs = np.zeros(len(rows), dtype=int)
+        self._preferences = _Preferences()
+        self._files: dict[Path, Media] = {}
 
-    def add(self, number: int, keys: bool) -> None:
-        """Reads a row. keys: notes what must not occur in two splits: its images, or its prompt
+    def read(self, keys: bool) -> None:
+        """Reads every row. keys: with what must not occur in two splits: its images, or its prompt
         if it has none, and its group."""
-        try:
-            record = self._strip(self._read(number))
-            for media in record.media:
-                self._files.check(media)
-            check_answers(record)
-            if keys:
-                images = [self._files.sha256(media)[:16] for media in record.media]
-                group = [f"group {record.group}"] if record.group else []
-                self.keys[number] = (*(images or [_prompt_hash(record)]), *group)
-        except RecordError as error:
-            self.reasons[number] = str(error)
-            self.n_pairs.append(0)
-        else:
+        for number in range(len(self.rows)):
+            try:
+                record = self.strip(self.rows.record(number))
+                media = [self._known(media) for media in record.media]
+                for one in media:
+                    _ = one.size  # that it is there and its header can be read
+                check_answers(record)
+                if keys and self.rows.find(number)[0].split == "train":
+                    images = [one.sha256[:16] for one in media]
+                    group = [f"group {record.group}"] if record.group else []
+                    self.keys[number] = (*(images or [_prompt_hash(record)]), *group)
+            except RecordError as error:
+                self.reasons[number] = str(error)
+                continue
             self._preferences.add(number, record)
-            self.n_pairs.append(len(record.pairs))
+            self.n_pairs[number] = len(record.pairs)
 
     def compare(self) -> None:
         """Makes rows bad that contradict each other."""
         for number, other in self._preferences.contradictions(self._content).items():
             self.reasons[number] = (
-                f"it contradicts {self._where(other)}: same prompt and answers, opposite order"
+                f"it contradicts {self.rows.where(other)}: same prompt and answers, opposite order"
             )
 
     def bad(self) -> list[BadRecord]:
         """The rows that cannot be used, in their order."""
-        return [BadRecord(self._where(n), self.reasons[n]) for n in sorted(self.reasons)]
+        return [BadRecord(self.rows.where(n), self.reasons[n]) for n in sorted(self.reasons)]
+
+    def splits(self, fractions: Fractions) -> dict[Split, np.ndarray]:
+        """Numbers of the good rows, split by split. UserError if none is there to learn from."""
+        good = [number for number in range(len(self.rows)) if number not in self.reasons]
+        held = [number for number in good if number in self.keys]
+        chosen = split_rows([self.keys[number] for number in held], fractions) if held else []
+        assigned = dict(zip(held, chosen, strict=True))
+        numbers: dict[Split, list[int]] = {split: [] for split in SPLITS}
+        for number in good:
+            numbers[assigned.get(number) or self.rows.find(number)[0].split].append(number)
+        if not self.n_pairs[numbers["train"]].any():
+            raise UserError(self._nothing_to_learn(len(numbers["train"])))
+        return {split: np.array(chosen, dtype=int) for split, chosen in numbers.items()}
+
+    def _nothing_to_learn(self, left: int) -> str:
+        if not len(self.rows):
+            return "the data source has no rows; check data.source.path"
+        if not left:
+            first = min(self.reasons, default=0)
+            reason = self.reasons.get(first, "all rows are held out")
+            return f"no row is left to train on; {self.rows.where(first)}: {reason}"
+        return (
+            f"none of the {left} rows to train on prefers one answer to another "
+            f"({self.rows.where(0)} and following); a source needs answers of different ranks"
+        )
+
+    def _known(self, media: Media) -> Media:
+        """The same image as it was met first, so that its file is read once."""
+        return self._files.setdefault(media.path, media) if media.path else media
 
     def _content(self, number: int) -> tuple[Record, str]:
         """(the record, what tells its images from those of others): their bytes, or what their
         cells say where nobody looks at them; the same question about another image is no
         contradiction even for a reader of text."""
-        whole = self._read(number)
-        record = self._strip(whole)
+        whole = self.rows.record(number)
+        record = self.strip(whole)
         if record.media or not whole.media:
-            return record, str([self._files.sha256(media) for media in record.media])
+            return record, str([self._known(media).sha256 for media in record.media])
         return record, str([media.path or media.key or media.sha256 for media in whole.media])
-
-
-class _Files:
-    """Headers and hashes of image files, each read once."""
-
-    def __init__(self) -> None:
-        self._checked: set[Path] = set()
-        self._hashes: dict[Path, str] = {}
-
-    def check(self, media: Media) -> None:
-        """RecordError for an image that `Media.size` refuses."""
-        if media.path not in self._checked:
-            _ = media.size
-        if media.path:
-            self._checked.add(media.path)
-
-    def sha256(self, media: Media) -> str:
-        if media.path is None:
-            return media.sha256
-        if media.path not in self._hashes:
-            self._hashes[media.path] = media.sha256
-        return self._hashes[media.path]
 
 
 class _Preferences:

@@ -10,7 +10,8 @@ from typing import Any
 from mmreward.data.cells import answer_of, text_of
 from mmreward.data.sources.base import Split
 from mmreward.data.sources.jsonl import JsonLines
-from mmreward.data.sources.rows import RowSource, Table, data_name, file_tables
+from mmreward.data.sources.rows import RowSource
+from mmreward.data.sources.tables import Reader, Table, data_name, file_tables
 from mmreward.data.splitting import Fractions
 from mmreward.records import Message, Record, RecordError, Response
 
@@ -18,7 +19,7 @@ ANSWER = "\n\nAssistant:"
 _TURN = re.compile(r"\n\n(Human|Assistant):")
 
 
-class Transcripts:
+class Transcripts(Reader):
     """Reads {"chosen", "rejected"} transcripts (Bai et al., arXiv:2204.05862).
 
     Both are cut at their last "\\n\\nAssistant:". What stands before must be the same in both and
@@ -36,12 +37,6 @@ class Transcripts:
             messages=conversation(prompt),
             responses=(Response(answer_of(chosen, 0), 0), Response(answer_of(rejected, 1), 1)),
         )
-
-    def check_columns(self) -> None:
-        """There are no columns to choose."""
-
-    def unread(self) -> list[str]:
-        return []
 
 
 def conversation(text: str) -> tuple[Message, ...]:

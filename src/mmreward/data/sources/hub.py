@@ -9,7 +9,8 @@ from typing import Any
 from mmreward.data.columns import Columns
 from mmreward.data.images import ImageReader
 from mmreward.data.sources.base import SPLITS, Split
-from mmreward.data.sources.rows import RowSource, Table, data_name
+from mmreward.data.sources.rows import RowSource
+from mmreward.data.sources.tables import Table, data_name
 from mmreward.data.splitting import Fractions
 from mmreward.errors import UserError
 

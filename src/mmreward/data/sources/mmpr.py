@@ -9,7 +9,8 @@ from typing import Any
 from mmreward.data.columns import Columns
 from mmreward.data.images import ImageReader, inside
 from mmreward.data.sources.jsonl import JsonLines
-from mmreward.data.sources.rows import RowSource, Table
+from mmreward.data.sources.rows import RowSource
+from mmreward.data.sources.tables import Table
 from mmreward.data.splitting import Fractions
 from mmreward.errors import UserError
 from mmreward.records import RecordError

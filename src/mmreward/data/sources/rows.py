@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from functools import cached_property, partial
 from pathlib import Path
-from typing import Any, Protocol, Self
+from typing import NamedTuple, Self
 
 import numpy as np
 
@@ -15,72 +15,16 @@ from mmreward.data.bad_records import BadRecord, check_policy, refuse
 from mmreward.data.columns import Columns
 from mmreward.data.images import ImageReader
 from mmreward.data.row_checks import RowChecks, implied_group
-from mmreward.data.sources.base import SPLITS, LazyRecords, Source, Split
-from mmreward.data.splitting import Fractions, split_rows
+from mmreward.data.sources.base import LazyRecords, Source, Split
+from mmreward.data.sources.tables import Rows, Table, Tables, data_name, file_tables
+from mmreward.data.splitting import Fractions
 from mmreward.data.transforms import Transform
-from mmreward.errors import UserError
 from mmreward.records import Record, RecordError
 
 
-class Rows(Protocol):
-    """A table on disk or in memory. `where` names file and row, counted from 1."""
-
-    def __len__(self) -> int: ...
-
-    def __getitem__(self, index: int) -> Mapping[str, Any]: ...
-
-    def where(self, index: int) -> str: ...
-
-
-class Reader(Protocol):
-    """Turns rows of one layout into records.
-
-    record:        raises RecordError, without file and row; for an image that cannot be had,
-                   only when it is looked at
-    check_columns: UserError if the settings name columns that no row read so far had
-    unread:        columns of the rows read so far that are no field of a record
-    """
-
-    def record(self, row: Mapping[str, Any]) -> Record: ...
-
-    def check_columns(self) -> None: ...
-
-    def unread(self) -> list[str]: ...
-
-
-@dataclass(frozen=True)
-class Table:
-    """Rows and their reader.
-
-    split:    the split they belong to; "train" rows may be split further
-    category: of rows that give none
-    """
-
-    split: Split
-    rows: Rows
-    reader: Reader
-    category: str = ""
-
-    def record(self, index: int) -> Record:
-        """Raises RecordError, without file and row."""
-        try:
-            record = self.reader.record(self.rows[index])
-        except RecursionError:
-            raise RecordError("its lists are nested too deeply to be read") from None
-        return replace(
-            record,
-            where=self.rows.where(index),
-            source_id=record.source_id or str(index + 1),
-            category=record.category or self.category,
-        )
-
-
-@dataclass(frozen=True)
-class Checked:
-    """What is known about the tables once every row was read.
-
-    splits: (n, 2) table and row of each record; bad: rows left out; unread: columns
-    """
+class Checked(NamedTuple):
+    """What is known once every row was read: numbers of the rows of each split, rows left out,
+    columns not read."""
 
     splits: dict[Split, np.ndarray]
     bad: list[BadRecord]
@@ -115,7 +59,7 @@ class RowSource(Source):
         self, name: str, tables: Sequence[Table], fractions: Fractions, on_bad_record: str
     ) -> None:
         self.name = name
-        self.tables = tables
+        self.tables = Tables(tables)
         apart = {table.split for table in tables}
         self.fractions = replace(
             fractions,
@@ -131,8 +75,8 @@ class RowSource(Source):
 
     def records(self, split: Split) -> Sequence[Record]:
         """Raises RecordError for bad rows and UserError if there is nothing to learn from."""
-        places = self._checked.splits[split]
-        return LazyRecords(len(places), partial(self._record, places))
+        numbers = self._checked.splits[split]
+        return LazyRecords(len(numbers), partial(self._record, numbers))
 
     @property
     def bad_records(self) -> list[BadRecord]:
@@ -142,72 +86,25 @@ class RowSource(Source):
     def unread_columns(self) -> list[str]:
         return self._checked.unread
 
-    def _record(self, places: np.ndarray, number: int) -> Record:
-        table, row = self.tables[places[number][0]], int(places[number][1])
+    def _record(self, numbers: np.ndarray, place: int) -> Record:
+        number = int(numbers[place])
         try:
-            record = self.transform.strip(table.record(row))
+            record = self.transform.strip(self.tables.record(number))
             return replace(record, group=record.group or implied_group(record))
         except RecordError as error:  # the file has changed since it was checked
-            raise RecordError(f"{table.rows.where(row)}: {error}") from None
+            raise RecordError(f"{self.tables.where(number)}: {error}") from None
 
     @cached_property
     def _checked(self) -> Checked:
-        lengths = [len(table.rows) for table in self.tables]
-        if not sum(lengths):
-            raise UserError("the data source has no rows; check data.source.path")
-        rows = np.concatenate([np.arange(length) for length in lengths])
-        places = np.stack([np.repeat(np.arange(len(lengths)), lengths), rows], axis=1)
-
-        def at(number: int) -> tuple[Table, int]:
-            return self.tables[places[number][0]], int(places[number][1])
-
-        def read(number: int) -> Record:
-            table, row = at(number)
-            return table.record(row)
-
-        def where(number: int) -> str:
-            table, row = at(number)
-            return table.rows.where(row)
-
-        hold_out = self.fractions.validation > 0 or self.fractions.test > 0
-        checks = RowChecks(read, self.transform.strip, where)
-        for number in range(len(places)):
-            checks.add(number, keys=hold_out and at(number)[0].split == "train")
-        readers = list(dict.fromkeys(table.reader for table in self.tables))
-        for reader in readers:
-            reader.check_columns()
+        checks = RowChecks(self.tables, self.transform.strip)
+        checks.read(keys=self.fractions.validation > 0 or self.fractions.test > 0)
+        readers = dict.fromkeys(table.reader for table in self.tables.tables)
+        unread = sorted({name for reader in readers for name in reader.unread()})
         checks.compare()
+        bad = checks.bad()
         if self.on_bad_record == "error":
-            refuse(checks.bad(), len(places))
-        numbers = self._splits(checks, [at(number)[0].split for number in range(len(places))])
-        if not any(checks.n_pairs[number] for number in numbers["train"]):
-            raise UserError(_nothing_to_learn(checks.bad(), len(numbers["train"]), where(0)))
-        return Checked(
-            {split: places[chosen] for split, chosen in numbers.items()},
-            checks.bad(),
-            sorted({name for reader in readers for name in reader.unread()}),
-        )
-
-    def _splits(self, checks: RowChecks, own: Sequence[Split]) -> dict[Split, list[int]]:
-        """The good rows, split by split and in the order of the tables. own: their tables'."""
-        good = [number for number in range(len(own)) if number not in checks.reasons]
-        held = [number for number in good if number in checks.keys]
-        chosen = split_rows([checks.keys[n] for n in held], self.fractions) if held else []
-        assigned = dict(zip(held, chosen, strict=True))
-        numbers: dict[Split, list[int]] = {split: [] for split in SPLITS}
-        for number in good:
-            numbers[assigned.get(number, own[number])].append(number)
-        return numbers
-
-
-def _nothing_to_learn(bad: Sequence[BadRecord], left: int, first: str) -> str:
-    if not left:
-        reason = f"{bad[0].where}: {bad[0].reason}" if bad else f"{first}: all rows are held out"
-        return f"no row is left to train on; {reason}"
-    return (
-        f"none of the {left} rows to train on prefers one answer to another ({first} and "
-        "following); a source needs answers of different ranks"
-    )
+            refuse(bad, len(self.tables))
+        return Checked(checks.splits(self.fractions), bad, unread)
 
 
 class FileSource(RowSource, ABC):
@@ -262,26 +159,3 @@ class FileSource(RowSource, ABC):
     def files(self, path: Path) -> list[Path]:
         """The files of a path that the user gave."""
         return [path]
-
-
-def data_name(name: str | None, path: str) -> str:
-    """`name`, or that of the file or folder, without suffixes."""
-    return name or Path(path).resolve().name.split(".")[0]
-
-
-def file_tables(
-    paths: Mapping[Split, str | None], open_file: Callable[[Path, Split], list[Table]]
-) -> list[Table]:
-    """The tables of the files given for the splits; UserError for one that does not exist."""
-    tables = []
-    for split, given in paths.items():
-        key = "data.source.path" if split == "train" else f"data.source.{split}_path"
-        if given is None:
-            if split == "train":
-                raise UserError(f"{key} is missing; give the file that holds the data")
-            continue
-        path = Path(given)
-        if not path.exists():
-            raise UserError(f"{key}={given} does not exist; give a file that does")
-        tables += open_file(path, split)
-    return tables
