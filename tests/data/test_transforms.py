@@ -11,7 +11,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 from helpers import image, record
-from own_data import all_records, row, sizes, source, straddling, text_rows, write_jsonl
+from own_data import all_records, png, row, sizes, source, straddling, text_rows, write_jsonl
 
 from mmreward.data.encoding import Encoder
 from mmreward.data.sources.base import SPLITS
@@ -181,6 +181,21 @@ def test_blind_images_are_grey_in_what_is_fitted_and_whole_in_the_test() -> None
         else:
             width, height = before.media[0].size
             assert colours[0] == [(width * height, (128, 128, 128))]
+
+
+def test_neither_grey_images_nor_a_template_move_rows_between_splits(tmp_path: Path) -> None:
+    for n in range(5):
+        (tmp_path / f"{n}.png").write_bytes(png(shade=n))
+    rows = [row(id=f"r{n}", query=f"q{n}?", image=f"{n % 5}.png") for n in range(40)]
+    rows += [row(id=f"t{n}", query=f"text {n // 2}?", response=[f"a{n}", "b"]) for n in range(40)]
+    own = Jsonl(str(write_jsonl(tmp_path / "a.jsonl", rows)), validation=0.2, test=0.2)
+    for changed in (own.through(Transform("blind")), own.through(Transform("keep", "Q: {query}"))):
+        for split in SPLITS:
+            before, after = own.split(split), changed.split(split)
+            assert len(before) > 10
+            assert [(r.source_id, r.group) for r in after] == [
+                (r.source_id, r.group) for r in before
+            ]
 
 
 def test_other_ways_with_images_are_refused() -> None:
