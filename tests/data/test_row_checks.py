@@ -10,7 +10,7 @@ from own_data import row, text_rows, write_jsonl
 
 from mmreward.data.row_checks import check_answers
 from mmreward.data.sources.jsonl import Jsonl
-from mmreward.records import RecordError
+from mmreward.records import Message, Record, RecordError, Response
 
 ASK = "Which of them is red?"
 TRANSCRIPT = f"\n\nHuman: {ASK}\n\nAssistant:"
@@ -37,11 +37,19 @@ def test_answers_that_repeat_the_prompt_are_refused(prompt: str, answers: tuple[
         (ASK, ("Which of them is blue?", "Which of them is green?")),
         (ASK, (f"I wonder: {ASK}", f"Hm. {ASK}")),
         ("Why?", ("Why? Because.", "Why? So.")),
+        ("Is this question hard?", ("Is this hard? Yes.", "Is this hard? No.")),
         ("", ("a", "b")),
     ],
 )
 def test_answers_that_share_some_of_it_are_not(prompt: str, answers: tuple[str, str]) -> None:
     check_answers(record(prompt, answers=answers))
+
+
+def test_answers_that_repeat_a_whole_conversation_are_refused() -> None:
+    turns = (Message("user", ("Say a.",)), Message("assistant", ("a",)), Message("user", ("Why?",)))
+    told = "Human: Say a.\n\nAssistant: a\n\nHuman: Why?\n\nAssistant: "
+    with pytest.raises(RecordError, match="begins with the whole prompt"):
+        check_answers(Record(turns, (Response(f"{told}So.", 0), Response(f"{told}No.", 1))))
 
 
 def test_a_row_with_one_answer_is_bad_for_training(tmp_path: Path) -> None:

@@ -23,11 +23,9 @@ IMAGES = ("keep", "drop")
 
 
 @dataclass(frozen=True)
-class Unusable:
-    """A row that cannot be scored: where it is, why, and what it would have belonged to."""
+class Unusable(BadRecord):
+    """A row that cannot be scored, and what it would have belonged to."""
 
-    where: str
-    reason: str
     category: str = ""
     group: str = ""
 
@@ -79,9 +77,9 @@ class BenchmarkSet:
 
     def info(self) -> dict[str, Any]:
         """What scores.meta.json keeps of it; see mmreward.scoring.table."""
-        by_category: dict[str, list[BadRecord]] = {}
+        by_category: dict[str, list[Unusable]] = {}
         for row in self.unusable:
-            by_category.setdefault(row.category, []).append(BadRecord(row.where, row.reason))
+            by_category.setdefault(row.category, []).append(row)
         return {
             "rows": self.n_rows,
             "expected": list(self.expected),

@@ -73,16 +73,12 @@ class Encoder:
         self.pad_id: int = (
             tokenizer.pad_token_id if tokenizer.pad_token_id is not None else tokenizer.eos_token_id
         )
-        specials = sorted(
-            (t.content for t in tokenizer.added_tokens_decoder.values() if t.special),
-            key=len,
-            reverse=True,
-        )
-        self._specials = re.compile("(" + "|".join(map(re.escape, specials)) + ")")
+        special = [t for t in tokenizer.added_tokens_decoder.values() if t.special]
+        longest_first = sorted((t.content for t in special), key=len, reverse=True)
+        self._specials = re.compile("(" + "|".join(map(re.escape, longest_first)) + ")")
         # Some special tokens swallow the white space around them (Phi-3's what follows them).
-        added = tokenizer.added_tokens_decoder.values()
-        self._swallows_before = {t.content for t in added if t.special and t.lstrip}
-        self._swallows_after = {t.content for t in added if t.special and t.rstrip}
+        self._swallows_before = {t.content for t in special if t.lstrip}
+        self._swallows_after = {t.content for t in special if t.rstrip}
         chat_template = getattr(processor, "chat_template", None) or tokenizer.chat_template
         self._template = Template(tokenizer, chat_template, processor is not None, self._specials)
         # The Rust tokenizer itself: the wrapper around it costs more than the work, and keeps
@@ -201,9 +197,7 @@ class Encoder:
         """Removes prompt text from the left, in place, until the longest answer fits."""
         if self.max_length is None:
             return 0
-        excess = len(ids) + longest_answer - self.max_length
-        if excess <= 0:
-            return 0
+        excess = max(0, len(ids) + longest_answer - self.max_length)
         removable = [index for index, may in enumerate(cuttable) if may][:excess]
         if len(removable) < excess:
             raise RecordError(

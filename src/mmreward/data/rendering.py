@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Sequence
 from dataclasses import dataclass
+from itertools import count
 from typing import Any
 
 from mmreward.errors import UserError
@@ -66,19 +67,19 @@ class Template:
         return self._rendered[structure]
 
     def _render_template(self, structure: Structure) -> Rendered:
-        number = 0
+        texts = count()
         conversation: list[dict[str, Any]] = []
         for role, kinds in structure:
-            content: list[dict[str, str]] = []
-            for is_text in kinds:
-                if is_text:
-                    content.append({"type": "text", "text": f"{_TEXT}{number}{_END}"})
-                    number += 1
-                else:
-                    content.append({"type": "image"})
+            content = [
+                {"type": "text", "text": f"{_TEXT}{next(texts)}{_END}"}
+                if is_text
+                else {"type": "image"}
+                for is_text in kinds
+            ]
             # Text models' templates take a string, not a list of parts.
             plain = "".join(part.get("text", "") for part in content)
             conversation.append({"role": role, "content": content if self.parts else plain})
+        number = next(texts)
         answer = f"{_TEXT}{number}{_END}"
         reply: Any = [{"type": "text", "text": answer}] if self.parts else answer
 
@@ -115,9 +116,7 @@ class Template:
             if closing
             else self.tokenizer.eos_token_id
         )
-        parts: list[str | int] = []
-        for position, piece in enumerate(pieces):
-            parts.append(int(piece) if position % 2 else piece)
+        parts = (int(piece) if place % 2 else piece for place, piece in enumerate(pieces))
         return Rendered(tuple(parts), turn_end)
 
     def _render_plain(self, structure: Structure) -> Rendered:

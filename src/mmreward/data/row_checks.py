@@ -19,8 +19,7 @@ from mmreward.data.splitting import Fractions, split_rows
 from mmreward.errors import UserError
 from mmreward.records import Media, Record, RecordError
 
-FEWEST_ANSWERS = 2
-_SPEAKER = re.compile(r"\W*(human|user|question|instruction|prompt)\W+", re.IGNORECASE)
+_SPEAKER = re.compile(r"\A\W*(human|user|question|instruction|prompt)\W+", re.IGNORECASE)
 
 
 class RowChecks:
@@ -171,11 +170,8 @@ def _preferred(record: Record) -> list[tuple[str, bool]]:
 
 def check_number_of_answers(record: Record) -> None:
     """RecordError for a record that compares nothing: one answer can be scored, not judged."""
-    if len(record.responses) < FEWEST_ANSWERS:
-        raise RecordError(
-            f"a record needs at least {FEWEST_ANSWERS} answers, this one has "
-            f"{len(record.responses)}"
-        )
+    if len(record.responses) == 1:
+        raise RecordError("a record needs at least 2 answers, this one has 1")
 
 
 def check_answers(record: Record) -> None:
@@ -186,15 +182,14 @@ def check_answers(record: Record) -> None:
             raise RecordError(
                 f"answers {pair.better} and {pair.worse} are the same text but not of one rank"
             )
-    prompt = _opening(record.messages[-1].text)
-    # One word may well open every answer ("Why" … "Why not?"), a whole question does not.
-    if len(prompt.split()) > 1 and all(
-        _opening(response.text).startswith(prompt) for response in record.responses
-    ):
-        raise RecordError(
-            "every answer begins with the whole prompt; give the answers without it (transcripts "
-            "with Human: and Assistant: are read by data/source=hh_rlhf)"
-        )
+    openings = [_opening(response.text) for response in record.responses]
+    for turn in (_opening(message.text) for message in record.messages):
+        # One word may well open every answer ("Why" … "Why not?"), a whole question does not.
+        if len(turn.split()) > 1 and all(opening.startswith(turn) for opening in openings):
+            raise RecordError(
+                "every answer begins with the whole prompt; give the answers without it "
+                "(transcripts with Human: and Assistant: are read by data/source=hh_rlhf)"
+            )
 
 
 def _opening(text: str) -> str:

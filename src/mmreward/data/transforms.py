@@ -47,10 +47,6 @@ class Transform:
         """What is done to the images of a test: "keep" or "drop"."""
         return "drop" if self.images == "drop" else "keep"
 
-    def dropping(self) -> Transform:
-        """The same without images."""
-        return replace(self, images="drop")
-
     def strip(self, record: Record) -> Record:
         """The part that decides what there is to look at: no images where they are dropped.
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
 from hydra.core.hydra_config import HydraConfig
@@ -49,6 +50,6 @@ def _other(name: str, benchmark: Benchmark, source: Source) -> tuple[str, OtherS
     texts = []
     if found.unusable:
         missing = {row.where for row in found.unusable}
-        blind = load_set(name, benchmark, source.through(source.transform.dropping()))
+        blind = load_set(name, benchmark, source.through(replace(source.transform, images="drop")))
         texts = [record for record in blind.records if record.where in missing]
     return found.name, OtherSet(found.records, texts, len(found.unusable) - len(texts))

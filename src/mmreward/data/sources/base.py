@@ -6,7 +6,7 @@ from abc import ABC, abstractmethod
 from collections.abc import Callable, Sequence
 from copy import copy
 from functools import partial
-from typing import Literal, Self, overload
+from typing import Any, Literal, Self
 
 from mmreward.data.bad_records import BadRecord
 from mmreward.data.transforms import Transform
@@ -75,11 +75,7 @@ class LazyRecords(Sequence[Record]):
     def __len__(self) -> int:
         return len(self._numbers)
 
-    @overload
-    def __getitem__(self, index: int) -> Record: ...
-    @overload
-    def __getitem__(self, index: slice) -> Sequence[Record]: ...
-    def __getitem__(self, index: int | slice) -> Record | Sequence[Record]:
+    def __getitem__(self, index: Any) -> Any:  # a record, or a list of them for a slice
         if isinstance(index, slice):
             return [self._make(number) for number in self._numbers[index]]
         return self._make(self._numbers[index])

@@ -63,13 +63,7 @@ def _cut(transcript: str, name: str) -> tuple[str, str]:
 class HHRLHF(RowSource):
     """HH-RLHF from its .jsonl.gz files (helpful-base, harmless-base and so on).
 
-    path:            the training transcripts
-    validation_path, test_path: files of their own; without one, rows of `path` are held out,
-                     the rows of one prompt together
-    validation, test: fractions of the rows to hold out
-    split_seed:      of that choice
-    name:            of the data in reports; the file's if None
-    on_bad_record:   "error" or "skip"; see `RowSource` for what is checked
+    Arguments: see `FileSource`. The rows of one prompt are held out together.
     """
 
     def __init__(
@@ -86,12 +80,9 @@ class HHRLHF(RowSource):
         def open_file(file: Path, split: Split) -> list[Table]:
             return [Table(split, JsonLines(file), Transcripts())]
 
-        tables = file_tables(
-            {"train": path, "validation": validation_path, "test": test_path}, open_file
-        )
         super().__init__(
             data_name(name, str(path)),
-            tables,
+            file_tables(path, validation_path, test_path, open_file),
             Fractions(validation, test, split_seed),
             on_bad_record,
         )

@@ -28,10 +28,8 @@ class Mmpr(RowSource):
     path:          meta.json
     root:          folder that the paths in meta.json start from; if None, that of meta.json, or
                    the one above it where the paths name its own folder
-    validation, test: fractions of the rows to hold out; no image is in two splits
-    split_seed:    of that choice
     allow_outside: paths may lead out of that folder
-    on_bad_record: see `RowSource`
+    The others:    see `FileSource`.
     """
 
     def __init__(

@@ -147,7 +147,7 @@ class FileSource(RowSource, ABC):
 
         super().__init__(
             data_name(name, str(path)),
-            file_tables({"train": path, "validation": validation_path, "test": test_path}, tables),
+            file_tables(path, validation_path, test_path, tables),
             Fractions(validation, test, split_seed),
             on_bad_record,
         )

@@ -10,7 +10,7 @@ from itertools import accumulate
 from pathlib import Path
 from typing import Any, Protocol
 
-from mmreward.data.sources.base import Split
+from mmreward.data.sources.base import SPLITS, Split
 from mmreward.errors import UserError
 from mmreward.records import Record, RecordError
 
@@ -98,11 +98,14 @@ def data_name(name: str | None, path: str) -> str:
 
 
 def file_tables(
-    paths: Mapping[Split, str | None], open_file: Callable[[Path, Split], list[Table]]
+    train: str | None,
+    validation: str | None,
+    test: str | None,
+    open_file: Callable[[Path, Split], list[Table]],
 ) -> list[Table]:
     """The tables of the files given for the splits; UserError for one that does not exist."""
     tables = []
-    for split, given in paths.items():
+    for split, given in zip(SPLITS, (train, validation, test), strict=True):
         key = "data.source.path" if split == "train" else f"data.source.{split}_path"
         if given is None:
             if split == "train":
