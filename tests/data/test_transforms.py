@@ -80,6 +80,18 @@ def test_dropped_images_are_not_looked_at(tmp_path: Path, kind: str) -> None:
     assert list(pickle.loads(pickle.dumps(dropped))) == list(dropped)
 
 
+def test_only_urls_of_images_that_are_kept_are_fetched(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
+    path = write_jsonl(tmp_path / "a.jsonl", [row(image="http://127.0.0.1:9/a.png")])
+    own = Jsonl(str(path), validation=0, test=0, fetch_urls=True)
+    (record,) = own.through(DROP).split("train")
+    assert record.prompt == "What colour is it?" and not record.media
+    with pytest.raises(UserError, match=r"row 1: image .*a\.png cannot be fetched"):
+        own.split("train")
+
+
 def test_records_without_their_images_are_split_by_prompt(tmp_path: Path) -> None:
     """Two images a prompt, five answers to it: one side or the other, as one group."""
     rows = [
