@@ -12,7 +12,8 @@ import pyarrow.parquet as pq
 from mmreward.analysis.metrics import evaluate
 from mmreward.analysis.pairs import PairTable, pair_tables
 from mmreward.benchmarks.base import BenchmarkSet
-from mmreward.data.preparation import Prepared
+from mmreward.data.sources.base import Source
+from mmreward.data.transforms import Transform
 from mmreward.records import Message, Record, Response
 from mmreward.scoring.table import (
     Key,
@@ -27,18 +28,18 @@ from mmreward.scoring.table import (
 Scorer = Callable[[Record], Sequence[float]]
 
 
-class OwnData:
+class OwnData(Source):
     """Stands for the run's own data."""
 
     name = "own"
 
-    def split(self, split: str) -> list[Record]:
+    def records(self, split: str) -> list[Record]:
         answers = (Response("yes", 0), Response("no", 1))
         return [Record((Message("user", (f"{split} {i}",)),), answers) for i in range(3)]
 
 
-def own(images: str = "keep", template: str | None = None) -> Prepared:
-    return Prepared(OwnData(), images, template)
+def own(images: str = "keep", template: str | None = None) -> Source:
+    return OwnData().through(Transform(images, template))
 
 
 def write_parquet(path: Path, rows: Sequence[dict[str, Any]]) -> Path:

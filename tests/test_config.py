@@ -149,3 +149,15 @@ def test_a_strangers_config_is_read_without_resolving_it(
     with pytest.raises(UserError, match="interpolation") as error:
         load_run_config(tmp_path)
     assert "swordfish" not in str(error.value)
+
+
+def test_what_older_runs_say_twice_is_forgotten(tmp_path: Path) -> None:
+    """A source had data.images too; a backbone's argument of that name would be another matter."""
+    source = {"_target_": "mmreward.data.sources.jsonl.Jsonl", "path": "a", "images": "keep"}
+    mix = {"_target_": "mmreward.data.sources.mix.Mix", "sources": {"a": source, "b": source}}
+    other = {"_target_": "mmreward.benchmarks.mmrb2.MMRB2", "images": "drop"}
+    saved = {"data": {"source": mix, "images": "keep"}, "benchmark": {"mmrb2": other}}
+    (tmp_path / "config.yaml").write_text(OmegaConf.to_yaml(saved))
+    cfg = load_run_config(tmp_path)[1]
+    assert [list(one) for one in cfg.data.source.sources.values()] == [["_target_", "path"]] * 2
+    assert (cfg.data.images, cfg.benchmark.mmrb2.images) == ("keep", "drop")

@@ -352,7 +352,17 @@ def load_run_config(run: str | Path, key: str = "run") -> tuple[Path, DictConfig
         content = yaml.safe_load(path.read_text(encoding="utf-8"))
     except (yaml.YAMLError, UnicodeDecodeError):
         raise UserError(f"{path} cannot be read; put a copy of it back") from None
+    _forget_retired(content)
     return folder, plain_config(content, path)
+
+
+def _forget_retired(node: Any) -> None:
+    """Takes out, in place, the `images` of sources in older runs: always those of data.images."""
+    if isinstance(node, dict):
+        if str(node.get("_target_")).startswith("mmreward.data.sources."):
+            node.pop("images", None)
+        for child in node.values():
+            _forget_retired(child)
 
 
 def plain_config(content: Any, path: Path) -> DictConfig:

@@ -1,8 +1,9 @@
 """The nouns of the project: Record, Message, Media, Response, and what makes them valid.
 
-A record is one prompt (text and images, possibly several turns) with K answers. Which
-answer is better is written down in ranks, never implied by position; equal ranks are a tie.
-Nothing here knows tokens, tensors or files of a particular format.
+A record is one prompt (text and images, possibly several turns) with its answers: one can be
+scored, two or more can be compared. Which answer is better is written down in ranks, never
+implied by position; equal ranks are a tie. Nothing here knows tokens, tensors or files of a
+particular format.
 """
 
 from __future__ import annotations
@@ -171,7 +172,7 @@ class Pair:
 
 @dataclass(frozen=True)
 class Record:
-    """One prompt with its K >= 1 answers; two and more can be compared.
+    """One prompt with its K >= 1 answers.
 
     messages:   the conversation, ending with a user turn
     media:      the images, in any order; messages refer to them by index
@@ -201,7 +202,7 @@ class Record:
 
     def _problem(self) -> str | None:
         if not self.responses:
-            return "a record needs an answer, this one has none"
+            return "a record needs at least 1 answer, this one has 0"
         if not self.messages or self.messages[-1].role != "user":
             return "the conversation must end with a user turn"
         for number, response in enumerate(self.responses):
@@ -246,6 +247,11 @@ class Record:
         ranks = [r.rank for r in self.responses]
         n = len(ranks)
         return tuple((i, j) for i in range(n) for j in range(i + 1, n) if ranks[i] == ranks[j])
+
+    @property
+    def name(self) -> str:
+        """What a message calls it: its file and row, else its id."""
+        return self.where or f"record {self.id}"
 
     @property
     def prompt(self) -> str:

@@ -95,6 +95,8 @@ def test_a_placeholder_without_an_image_is_counted(hub) -> None:
     write_parquet(hub / "reasoning" / "test-00000-of-00001.parquet", [row])
     (bad,) = MMRB2(str(hub), tasks=["reasoning"]).load(own()).unusable
     assert bad.reason == "its prompt places the images [0, 5], but it has 2 of them"
+    (dropped,) = MMRB2(str(hub), tasks=["reasoning"]).load(own("drop")).records
+    assert dropped.prompt == " " and not dropped.media
 
 
 def test_the_repositorys_json(tmp_path) -> None:

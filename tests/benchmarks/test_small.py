@@ -64,12 +64,11 @@ def test_preference_of_another_source(tmp_path) -> None:
 
 def test_an_empty_split_says_so() -> None:
     class Empty(OwnData):
-        def split(self, split: str) -> list:
+        def records(self, split: str) -> list:
             return []
 
-    data = own().like(Empty())
     with pytest.raises(UserError, match="the test split of own is empty"):
-        Preference().load(data)
+        Preference().load(Empty())
 
 
 def test_digits_and_shapes_are_the_sources_test_records() -> None:

@@ -78,7 +78,7 @@ BAD: list[tuple[str, dict[str, Any], str]] = [
     ("no text", {"response": ["a", None]}, "answer 1 should be text, not nothing"),
     ("half a character", {"response": ["a", "\ud83d"]}, "answer 1 holds half a character"),
     ("one answer", {"response": ["a"], "human_ranking": [0]}, "at least 2 answers, this one has 1"),
-    ("no answer", {"response": [], "human_ranking": []}, "at least 2 answers, this one has 0"),
+    ("no answer", {"response": [], "human_ranking": []}, "at least 1 answer, this one has 0"),
     ("answers no list", {"response": "ab"}, "the answers should be a list"),
     ("short ranks", {"human_ranking": [0]}, "2 answers need as many ranks, not 1"),
     ("long ranks", {"human_ranking": [0, 1, 2]}, "2 answers need as many ranks, not 3"),

@@ -19,7 +19,7 @@ from own_data import REAL, all_records, png, row, sizes, source, straddling, tex
 from PIL import Image
 
 from mmreward.config import CONF
-from mmreward.data.fields import COLUMNS
+from mmreward.data.columns import COLUMNS
 from mmreward.data.sources.jsonl import Jsonl, JsonLines
 from mmreward.errors import UserError
 from mmreward.records import Message, Record

@@ -13,9 +13,12 @@ import numpy as np
 import pytest
 from own_data import row, source, text_rows, write_jsonl
 
+from mmreward.data.datamodule import ResumableSampler
+from mmreward.data.sources.digits import Digits
 from mmreward.data.sources.jsonl import Jsonl
 from mmreward.data.sources.mix import Mix, interleave
 from mmreward.data.sources.shapes import Shapes
+from mmreward.data.transforms import Transform
 from mmreward.errors import UserError
 from mmreward.records import Record
 
@@ -63,14 +66,39 @@ def test_splits_of_a_mix(tmp_path: Path) -> None:
     first, second = texts(tmp_path, "a", 20), Shapes(8, 4, 4)
     mix = Mix({"one": first, "two": second}, {"one": 1, "two": 1})
     train = mix.split("train")
-    assert len(train) == 2 * len(first.split("train")) == 34
+    assert len(train) == len(first.split("train")) + 20 == 37  # 17 and whole families
     assert ids(train) == ids(mix.split("train"))
     kinds = [bool(record.media) for record in train]
-    assert kinds.count(True) == 17 and abs(sum(kinds[:10]) - 5) <= 1
+    assert kinds.count(True) == 20 and sum(kinds[:16]) == 8
     for split in ("validation", "test"):
         assert ids(mix.split(split)) == ids(first.split(split)) + ids(second.split(split))
     assert mix.name == "a+shapes"
     assert ids(pickle.loads(pickle.dumps(train))) == ids(train)
+
+
+@pytest.mark.parametrize("weights", [None, {"a": 1, "b": 3, "c": 2}])
+def test_blocks_of_its_sources_stay_together_in_training(
+    tmp_path: Path, weights: dict[str, float] | None
+) -> None:
+    """Twins, families and lone rows: every batch of whole blocks holds whole ones of each."""
+    with_lone = texts(tmp_path, "a", 11, validation=0, test=0)
+    parts = {"a": with_lone, "b": Digits(train_records=38), "c": Shapes(28, 4, 4)}
+    mix = Mix(parts, weights)
+    assert (with_lone.block, mix.block) == (1, 4)
+    names = {r.id: (key, i) for key, one in parts.items() for i, r in enumerate(one.split("train"))}
+    records = mix.split("train")
+    assert {record.id for record in records} == set(names)
+    for epoch in range(2):
+        sampler = ResumableSampler(len(records), 0, block=mix.block)
+        sampler.set_epoch(epoch)
+        order = [names[records[place].id] for place in sampler]
+        for key, block in (("b", 2), ("c", 4)):
+            for place, (found, number) in enumerate(order):
+                if found == key and number % block == 0:
+                    whole = [(key, number + i) for i in range(block)]
+                    assert order[place : place + block] == whole
+    if weights is None:
+        assert len(records) == 11 + 38 + 28
 
 
 def test_bad_records_of_all_sources(tmp_path: Path) -> None:
@@ -122,3 +150,15 @@ def test_columns_that_nobody_read_are_told_with_their_source(tmp_path: Path) -> 
     odd = Jsonl(str(write_jsonl(tmp_path / "odd.jsonl", rows)))
     mix = Mix({"shapes": Shapes(8, 8, 8), "plain": texts(tmp_path, "plain", 20), "odd": odd})
     assert mix.unread_columns == ["odd: extra"]
+
+
+def test_a_mix_is_changed_once(tmp_path: Path) -> None:
+    rows = [{**one, "image": "gone.png"} for one in text_rows(4)]
+    path = write_jsonl(tmp_path / "a.jsonl", rows)
+    own = Jsonl(str(path), validation=0, test=0)
+    mix = Mix({"a": own, "b": Shapes(4, 4, 4)}).through(Transform("drop", "Q: {query}"))
+    prompts = [record.prompt for record in mix.split("train")]
+    assert len(prompts) == 8 and all(prompt.count("Q: ") == 1 for prompt in prompts)
+    assert not any(record.media for record in mix.split("train"))
+    with pytest.raises(UserError, match="gone.png does not exist"):
+        Mix({"a": own, "b": Shapes(4, 4, 4)}).split("train")

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import pytest
 import torch
 from helpers import (
@@ -55,6 +57,25 @@ def assert_same(ours: dict[str, Tensor], theirs: dict[str, Tensor]) -> None:
     for name in ours:
         scale = theirs[name].abs().max().clamp(min=1.0)
         assert (ours[name] - theirs[name]).abs().max() / scale < 1e-4, name
+
+
+@pytest.mark.parametrize("layout", ["shared", "separate"])
+@pytest.mark.parametrize("family", ["gpt2", "qwen2_vl"])
+def test_an_answer_alone_scores_as_beside_others(family: str, layout: str) -> None:
+    model = reward_model(tiny_backbone(family))
+    collate = Collate(make_encoder(model.backbone, None), layout)
+    whole = family_records(family)
+    alone = [
+        replace(one, responses=(response,), judged=None)
+        for one in whole
+        for response in one.responses
+    ]
+    with torch.no_grad():
+        batch = collate(alone)
+        scores, beside = model(batch).scores, model(collate(whole)).scores
+    assert batch.pairs.shape == (0, 2) and batch.ties.shape == (0, 2)
+    assert beside.std() > 0.05, "the test would not see a difference"
+    torch.testing.assert_close(scores, beside, atol=CLOSE, rtol=0)
 
 
 @pytest.mark.parametrize("attention", ["sdpa", "eager"])

@@ -8,11 +8,13 @@ from typing import Any
 
 import pytest
 from hydra import compose, initialize_config_dir
+from omegaconf import OmegaConf
 from own_data import png, text_rows, write_jsonl
 
 from mmreward.config import CONF
 from mmreward.data.bad_records import read_bad_records
 from mmreward.errors import UserError
+from mmreward.tasks.evaluate import evaluate
 from mmreward.tasks.train import train
 
 SMALL = (
@@ -93,6 +95,18 @@ def test_a_batch_of_which_nothing_is_left_suits_every_loss(folder: Path) -> None
     rows = long(text_rows(24), 1, 5, 9, 13, 17)
     overrides = ("loss=plackett_luce", "data.batch_size=1", "trainer.max_steps=20")
     run(folder, rows, "data.on_bad_record=skip", "data.max_length=100", *overrides)
+
+
+def test_a_run_whose_source_still_had_images_is_scored(folder: Path) -> None:
+    path = write_jsonl(folder / "pairs.jsonl", text_rows(60))
+    with initialize_config_dir(str(CONF), version_base="1.3"):
+        train(compose("config", [*SMALL, f"data.source.path={path}", "data.images=drop"]))
+        saved = OmegaConf.load(folder / "config.yaml")
+        saved.data.source.images = "drop"
+        OmegaConf.save(saved, folder / "config.yaml")
+        evaluation = [f"run={folder}", "benchmark.preference.split=validation", "tracking=none"]
+        accuracy = evaluate(compose("config", ["task=evaluate", *evaluation]))
+    assert 0 <= accuracy <= 1
 
 
 def test_what_was_cut_and_left_out_is_counted(

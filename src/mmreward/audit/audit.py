@@ -67,10 +67,7 @@ def audit(
             overlaps[f"{split} -> {name}"] = _overlap(ours, other)
     return {
         "source": source.name,
-        "left_out": {
-            reason: list(found)
-            for reason, found in reasons(getattr(source, "bad_records", ())).items()
-        },
+        "left_out": {reason: list(found) for reason, found in reasons(source.bad_records).items()},
         "splits": splits,
         "overlap": overlaps,
     }

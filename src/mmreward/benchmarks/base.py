@@ -11,9 +11,9 @@ from typing import Any, ClassVar, Protocol
 from mmreward.benchmarks.files import FILES, download, find_files, open_file
 from mmreward.benchmarks.media import MediaFiles, cell_name
 from mmreward.data.bad_records import BadRecord, reasons
-from mmreward.data.fields import answer_of, text_of
-from mmreward.data.preparation import Prepared, apply_template
-from mmreward.data.sources.check import implied_group
+from mmreward.data.cells import answer_of, text_of
+from mmreward.data.row_checks import check_number_of_answers, implied_group
+from mmreward.data.sources.base import Source
 from mmreward.data.sources.tables import Rows
 from mmreward.errors import UserError
 from mmreward.records import Media, Message, Record, RecordError, Response
@@ -23,11 +23,9 @@ IMAGES = ("keep", "drop")
 
 
 @dataclass(frozen=True)
-class Unusable:
-    """A row that cannot be scored: where it is, why, and what it would have belonged to."""
+class Unusable(BadRecord):
+    """A row that cannot be scored, and what it would have belonged to."""
 
-    where: str
-    reason: str
     category: str = ""
     group: str = ""
 
@@ -72,18 +70,17 @@ class BenchmarkSet:
         dropped = []
         for place in sorted(why):
             record = self.records[place]
-            where = record.where or f"record {record.id}"
-            reason = why[place].removeprefix(f"{where}: ")
-            dropped.append(Unusable(where, reason, record.category, record.group))
+            reason = why[place].removeprefix(f"{record.name}: ")
+            dropped.append(Unusable(record.name, reason, record.category, record.group))
         kept = [record for place, record in enumerate(self.records) if place not in why]
         return replace(self, records=kept, unusable=[*self.unusable, *dropped])
 
     def info(self, conditions: Sequence[str]) -> dict[str, Any]:
         """What scores.meta.json keeps of it, scored under these conditions; see
         mmreward.scoring.table."""
-        by_category: dict[str, list[BadRecord]] = {}
+        by_category: dict[str, list[Unusable]] = {}
         for row in self.unusable:
-            by_category.setdefault(row.category, []).append(BadRecord(row.where, row.reason))
+            by_category.setdefault(row.category, []).append(row)
         return {
             "rows": self.n_rows,
             "expected": list(self.expected),
@@ -101,14 +98,14 @@ class BenchmarkSet:
 class Benchmark(Protocol):
     """A set with a name of its own that runs are scored on.
 
-    `load` gets the run's own data, whose treatment of images and prompts (data.images,
-    data.prompt_template) holds for every benchmark too. Raises UserError for rows that are not
+    `load` gets the run's own data, whose transform (data.images, data.prompt_template) holds for
+    every benchmark too. Raises UserError for rows that are not
     there or are not as many as the benchmark has; rows that cannot be used are counted.
     """
 
     name: str
 
-    def load(self, own: Prepared) -> BenchmarkSet: ...
+    def load(self, own: Source) -> BenchmarkSet: ...
 
 
 class RowBenchmark(ABC):
@@ -150,8 +147,9 @@ class RowBenchmark(ABC):
         self.image_root, self.images = image_root, images
 
     @abstractmethod
-    def record(self, row: Mapping[str, Any], media: MediaFiles | None) -> Record:
-        """The row's record; without its images if `media` is None. Raises RecordError."""
+    def record(self, row: Mapping[str, Any], media: MediaFiles) -> Record:
+        """The row's record. Raises RecordError; what is wrong with images shows when they are
+        looked at, which nobody does where they are dropped."""
 
     def category(self, row: Mapping[str, Any]) -> str:
         """What the row is reported by; must not fail."""
@@ -178,10 +176,10 @@ class RowBenchmark(ABC):
                 "numbers)"
             )
 
-    def load(self, own: Prepared) -> BenchmarkSet:
-        images = self.images or own_images(own)
-        if self.image_column is None:  # it has none to drop
-            images = "keep"
+    def load(self, own: Source) -> BenchmarkSet:
+        transform = own.transform
+        if self.images:
+            transform = replace(transform, images=self.images)
         path = (
             Path(self.path)
             if self.path
@@ -191,17 +189,16 @@ class RowBenchmark(ABC):
         self.check_rows(tables)
         records, unusable = [], []
         for file, rows in tables:
-            media = self._media(path, file) if images == "keep" else None
+            media = self._media(path, file)
             for index in range(len(rows)):
                 where, category, group = rows.where(index), "", ""
                 try:
                     row = rows[index]
                     category, group = self.category(row), self.group(row)
-                    record = replace(
-                        self.record(row, media), category=category, group=group, where=where
-                    )
-                    if own.template:
-                        record = apply_template(record, *own.template)
+                    record = self.record(row, media)
+                    check_number_of_answers(record)
+                    record = replace(record, category=category, group=group, where=where)
+                    record = transform(record, "test")
                     for one in record.media:
                         _ = one.size  # that it is there and its header can be read
                     group = group or self._implied_group(record, row)
@@ -214,7 +211,8 @@ class RowBenchmark(ABC):
             records=records,
             unusable=unusable,
             expected=self.rows,
-            images=images,
+            # It may have none to drop.
+            images=transform.tested_images if self.image_column else "keep",
             origin=self._origin(path),
             whole_groups=self.whole_groups,
         ).without({})
@@ -234,11 +232,6 @@ class RowBenchmark(ABC):
             bases = [folder]
         roots = dict.fromkeys(base / root for base in bases for root in self.roots)
         return MediaFiles(folder, list(roots), self.frames, f"{self.key}.image_root")
-
-
-def own_images(own: Prepared) -> str:
-    """What the run does to images it is tested on; data.images=blind greys out those of no test."""
-    return "drop" if own.images == "drop" else "keep"
 
 
 def text_record(

@@ -2,19 +2,14 @@
 
 from __future__ import annotations
 
-from mmreward.benchmarks.base import BenchmarkSet, own_images
-from mmreward.data.preparation import Prepared
+from mmreward.benchmarks.preference import Preference
 from mmreward.data.sources.digits import Digits
 
 
-class DigitsBenchmark:
+class DigitsBenchmark(Preference):
     """The 1,038 test records of `Digits`; the settings are its."""
 
     name = "digits"
 
     def __init__(self, image_size: int = 56, shift: int = 3, seed: int = 0) -> None:
-        self.source = Digits(image_size, shift, seed=seed)
-
-    def load(self, own: Prepared) -> BenchmarkSet:
-        records = list(own.like(self.source).split("test"))
-        return BenchmarkSet(self.name, records, images=own_images(own))
+        super().__init__(Digits(image_size, shift, seed=seed))

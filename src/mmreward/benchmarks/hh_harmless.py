@@ -23,5 +23,5 @@ class HHHarmless(RowBenchmark):
     hub_files = ("harmless-base/test.jsonl.gz",)
     image_column = None
 
-    def record(self, row: Mapping[str, Any], media: MediaFiles | None) -> Record:
+    def record(self, row: Mapping[str, Any], media: MediaFiles) -> Record:
         return Transcripts().record(row)

@@ -9,7 +9,7 @@ from omegaconf import DictConfig, OmegaConf
 
 from mmreward.benchmarks.base import Benchmark, BenchmarkSet
 from mmreward.config import build
-from mmreward.data.preparation import Prepared
+from mmreward.data.sources.base import Source
 from mmreward.errors import UserError
 
 
@@ -31,7 +31,7 @@ def build_benchmarks(nodes: Mapping[str, Any], data: DictConfig) -> dict[str, Be
     return built
 
 
-def load_set(name: str, benchmark: Benchmark, own: Prepared) -> BenchmarkSet:
+def load_set(name: str, benchmark: Benchmark, own: Source) -> BenchmarkSet:
     """What a benchmark gives; own: the run's data."""
     try:
         return benchmark.load(own)

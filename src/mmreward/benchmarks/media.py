@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import hashlib
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from mmreward.data.images import ImageReader, is_encoded, is_url
+from mmreward.data.images import ImageReader, is_encoded, is_url, refused
 from mmreward.records import Media, RecordError
 
 FRAMES = (".jpg", ".jpeg", ".png", ".webp", ".bmp")
@@ -35,17 +35,25 @@ class MediaFiles:
         self.frames = frames
         self.option = option
 
-    def images(self, cell: Any) -> tuple[Media, ...]:
+    def images(self, cell: Any, needed: str = "") -> tuple[Media, ...]:
         """The images of a cell: nothing, one or a list, each a path, bytes, base64 or a struct of
-        bytes and path. Raises RecordError for what can be none."""
+        bytes and path. What can be none is refused when it is looked at, as is no image at all
+        where `needed` says so."""
+        try:
+            found = tuple(self._images(cell))
+        except RecordError as error:
+            return (refused(str(error), cell),)
+        return (refused(needed),) if needed and not found else found
+
+    def _images(self, cell: Any) -> Iterable[Media]:
         if isinstance(cell, list | tuple):
-            return tuple(media for item in cell for media in self.images(item))
+            return [media for item in cell for media in self._images(item)]
         if isinstance(cell, Mapping) and cell.get("bytes") is None:
             cell = cell.get("path") or cell.get("url") or cell
         if isinstance(cell, str) and cell and not is_encoded(cell):
             if is_url(cell):
                 raise RecordError(f"image {cell} is a URL; store the file beside the rows")
-            return (Media(path=self._find(cell)),)
+            return [Media(path=self._find(cell))]
         return _ENCODED.read(cell)
 
     def video(self, cell: Any, stripped: str = "") -> tuple[Media, ...]:
@@ -54,8 +62,14 @@ class MediaFiles:
 
         stripped: what the path may begin with though the folders do not
 
-        Raises RecordError if there is no such folder: no video is decoded here.
+        If there is no such folder, one image that is refused: no video is decoded here.
         """
+        try:
+            return self._frames(cell, stripped)
+        except RecordError as error:
+            return (refused(str(error), cell),)
+
+    def _frames(self, cell: Any, stripped: str) -> tuple[Media, ...]:
         if not isinstance(cell, str) or not cell:
             raise RecordError("its video is not given as a path")
         paths = [self._find(name) for name in dict.fromkeys((cell, cell.removeprefix(stripped)))]

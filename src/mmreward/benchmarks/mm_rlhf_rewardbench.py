@@ -22,7 +22,7 @@ from mmreward.benchmarks.files import FILES
 from mmreward.benchmarks.media import MediaFiles
 from mmreward.data.sources.tables import Rows
 from mmreward.errors import UserError
-from mmreward.records import Media, Record, RecordError
+from mmreward.records import Record, RecordError
 
 if TYPE_CHECKING:
     from mmreward.analysis.pairs import PairTable
@@ -74,15 +74,12 @@ class MMRLHFRewardBench(RowBenchmark):
     def group(self, row: Mapping[str, Any]) -> str:
         return identity(row)
 
-    def record(self, row: Mapping[str, Any], media: MediaFiles | None) -> Record:
-        shown: tuple[Media, ...] = ()
-        if media and row.get("video"):
+    def record(self, row: Mapping[str, Any], media: MediaFiles) -> Record:
+        if row.get("video"):
             # The hub keeps its frames beside the images' folders, without the rows' video/.
             shown = media.video(row["video"], "video/")
-        elif media:
-            shown = media.images(row.get("image"))
-            if not shown:
-                raise RecordError("it has neither image nor video")
+        else:
+            shown = media.images(row.get("image"), "it has neither image nor video")
         answers = [row.get("chosen"), row.get("rejected")]
         return text_record(row.get("prompt"), answers, (0, 1), shown, identity(row))
 

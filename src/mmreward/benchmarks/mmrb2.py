@@ -23,8 +23,8 @@ from mmreward.analysis.official import Metric, accuracies, categories_of
 from mmreward.benchmarks.base import RowBenchmark, RowCounts, identity
 from mmreward.benchmarks.files import find_files, open_file
 from mmreward.benchmarks.media import MediaFiles
-from mmreward.data.fields import answer_of, text_of
-from mmreward.data.placing import Part, place_images, split_placeholders
+from mmreward.data.cells import answer_of, text_of
+from mmreward.data.images import Part, place_images, refused, split_placeholders
 from mmreward.data.sources.tables import Rows
 from mmreward.errors import UserError
 from mmreward.records import Media, Record, RecordError, Response
@@ -107,7 +107,7 @@ class MMRB2(RowBenchmark):
     def category(self, row: Mapping[str, Any]) -> str:
         return str(row["task"])
 
-    def record(self, row: Mapping[str, Any], media: MediaFiles | None) -> Record:
+    def record(self, row: Mapping[str, Any], media: MediaFiles) -> Record:
         ranks = CHOSEN.get(str(row.get("chosen")).upper())
         if ranks is None:
             raise RecordError(f"chosen is {row.get('chosen')!r}, neither A nor B")
@@ -137,31 +137,28 @@ def _answer(row: Mapping[str, Any], side: str) -> Any:
     return row.get(f"response_{side}_text")
 
 
-def _prompt(row: Mapping[str, Any], media: MediaFiles | None) -> list[Part]:
+def _prompt(row: Mapping[str, Any], media: MediaFiles) -> list[Part]:
     if "prompt_content" in row:
         parts: list[Part] = []
         for kind, content in _parts(row["prompt_content"], "prompt_content"):
             if kind == "text":
                 parts.append(text_of(content, "the prompt"))
-            elif media:
+            else:
                 parts += media.images(content)
         return parts
     pieces = split_placeholders(text_of(row.get("prompt_text"), "the prompt"))
-    if not media:
-        return [piece for piece in pieces if isinstance(piece, str)]
     return _placed(pieces, media.images(row.get("prompt_images")))
 
 
 def _placed(pieces: Sequence[Part], images: Sequence[Media]) -> list[Part]:
     """Text with the images where their numbers stand, counted from 0 or 1; those that no
-    placeholder names come last. RecordError for a placeholder without an image."""
+    placeholder names come last. A placeholder without an image makes one that is refused."""
     names = [piece[0] for piece in pieces if isinstance(piece, tuple)]
     numbers = [int(name) for name in names] if all(names) else list(range(len(names)))
     left = dict(enumerate(images, 0 if not numbers or 0 in numbers else 1))
     if len(set(numbers)) < len(numbers) or not set(numbers) <= set(left):
-        raise RecordError(
-            f"its prompt places the images {numbers}, but it has {len(images)} of them"
-        )
+        why = f"its prompt places the images {numbers}, but it has {len(images)} of them"
+        return [*(piece for piece in pieces if isinstance(piece, str)), refused(why)]
     waiting = iter(numbers)
     placed = [left.pop(next(waiting)) if isinstance(piece, tuple) else piece for piece in pieces]
     return [*placed, *left.values()]

@@ -64,13 +64,11 @@ class MultimodalRewardBench(RowBenchmark):
     def category(self, row: Mapping[str, Any]) -> str:
         return script_category(str(row.get("Category") or ""), identity(row, "ID"))
 
-    def record(self, row: Mapping[str, Any], media: MediaFiles | None) -> Record:
+    def record(self, row: Mapping[str, Any], media: MediaFiles) -> Record:
         ranks = BETTER.get(str(row.get("Better")))
         if ranks is None:
             raise RecordError(f"Better is {row.get('Better')!r}, neither Output1 nor Output2")
-        images = media.images(row.get("Image")) if media else ()
-        if media and not images:
-            raise RecordError("it has no image")
+        images = media.images(row.get("Image"), "it has no image")
         answers = [row.get("Output1"), row.get("Output2")]
         return text_record(row.get("Text"), answers, ranks, images, identity(row, "ID"))
 

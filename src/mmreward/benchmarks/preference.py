@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from mmreward.benchmarks.base import BenchmarkSet, own_images
-from mmreward.data.preparation import Prepared
+from mmreward.benchmarks.base import BenchmarkSet
 from mmreward.data.sources.base import SPLITS, Source
 from mmreward.errors import UserError
 
@@ -32,8 +31,8 @@ class Preference:
         self.source = source
         self.splits = SPLITS if split == "all" else tuple(s for s in SPLITS if s == split)
 
-    def load(self, own: Prepared) -> BenchmarkSet:
-        source = own.like(self.source) if self.source else own
+    def load(self, own: Source) -> BenchmarkSet:
+        source = self.source.through(own.transform) if self.source else own
         records = [record for split in self.splits for record in source.split(split)]
         if not records:
             raise UserError(
@@ -41,16 +40,16 @@ class Preference:
                 "data.source one to score, or leave preference out of benchmark"
             )
         if self.source is not None:
-            return BenchmarkSet(source.name, records, images=own_images(own))
+            return BenchmarkSet(source.name, records, images=own.transform.tested_images)
         if self.splits != ("test",):  # beside the test split, which has the plain name
             name = f"{source.name}-{'all' if len(self.splits) > 1 else self.splits[0]}"
-            return BenchmarkSet(name, records, images=own_images(own), strict=True)
+            return BenchmarkSet(name, records, images=own.transform.tested_images, strict=True)
         validation = own.split("validation")
         step = max(1, -(-len(validation) // FOR_TEMPERATURE))
         return BenchmarkSet(
             source.name,
             records,
-            images=own_images(own),
+            images=own.transform.tested_images,
             strict=True,
             validation=[validation[i] for i in range(0, len(validation), step)],
         )

@@ -53,7 +53,7 @@ class RewardBench2(RowBenchmark):
         kind, _, number = identity(row).partition(":")
         return f"{TIES} {number}" if kind in ("ref", "tied") and number else ""
 
-    def record(self, row: Mapping[str, Any], media: MediaFiles | None) -> Record:
+    def record(self, row: Mapping[str, Any], media: MediaFiles) -> Record:
         chosen, rejected = row.get("chosen"), row.get("rejected")
         if not isinstance(chosen, list) or not isinstance(rejected, list) or not chosen:
             raise RecordError("chosen and rejected should be lists of answers")

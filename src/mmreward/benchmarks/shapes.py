@@ -2,19 +2,14 @@
 
 from __future__ import annotations
 
-from mmreward.benchmarks.base import BenchmarkSet, own_images
-from mmreward.data.preparation import Prepared
+from mmreward.benchmarks.preference import Preference
 from mmreward.data.sources.shapes import Shapes
 
 
-class ShapesBenchmark:
+class ShapesBenchmark(Preference):
     """The test records of `Shapes`; the settings are its."""
 
     name = "shapes"
 
     def __init__(self, test_records: int = 1000, image_size: int = 84, seed: int = 0) -> None:
-        self.source = Shapes(test_records=test_records, image_size=image_size, seed=seed)
-
-    def load(self, own: Prepared) -> BenchmarkSet:
-        records = list(own.like(self.source).split("test"))
-        return BenchmarkSet(self.name, records, images=own_images(own))
+        super().__init__(Shapes(test_records=test_records, image_size=image_size, seed=seed))

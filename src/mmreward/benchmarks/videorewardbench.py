@@ -69,7 +69,7 @@ class VideoRewardBench(RowBenchmark):
     def group(self, row: Mapping[str, Any]) -> str:
         return str(row.get(self.columns["video"]) or "")
 
-    def record(self, row: Mapping[str, Any], media: MediaFiles | None) -> Record:
+    def record(self, row: Mapping[str, Any], media: MediaFiles) -> Record:
         for field in ("prompt", "chosen", "rejected"):
             if self.columns[field] not in row:
                 raise RecordError(
@@ -82,7 +82,7 @@ class VideoRewardBench(RowBenchmark):
             row[self.columns["prompt"]],
             answers,
             (0, 1),
-            media.video(cell) if media else (),
+            media.video(cell),
             identity(row, self.columns["id"]),
         )
 

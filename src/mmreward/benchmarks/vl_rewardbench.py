@@ -73,10 +73,8 @@ class VLRewardBench(RowBenchmark):
     def category(self, row: Mapping[str, Any]) -> str:
         return official_split(identity(row))
 
-    def record(self, row: Mapping[str, Any], media: MediaFiles | None) -> Record:
-        images = media.images(row.get("image")) if media else ()
-        if media and not images:
-            raise RecordError("it has no image")
+    def record(self, row: Mapping[str, Any], media: MediaFiles) -> Record:
+        images = media.images(row.get("image"), "it has no image")
         if "response" not in row:
             answers = [row.get("chosen"), row.get("rejected")]
             return text_record(row.get("prompt"), answers, (0, 1), images, identity(row))

@@ -109,9 +109,7 @@ class PreferenceData(pl.LightningDataModule):
 
     def train_dataloader(self) -> DataLoader[Any]:
         records = self.source.split("train")
-        sampler = ResumableSampler(
-            len(records), self.seed, *self._ranks(), getattr(self.source, "block", 1)
-        )
+        sampler = ResumableSampler(len(records), self.seed, *self._ranks(), self.source.block)
         sampler.epoch = self._position["epoch"]
         sampler.start = self._position["batches"] * self.batch_size
         return self._loader(records, self.batch_size, sampler)

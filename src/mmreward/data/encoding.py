@@ -1,4 +1,4 @@
-"""Record -> token ids and pixels: the one place that knows chat templates and tokenizers.
+"""Record -> token ids and pixels: the one place that knows tokenizers and image processors.
 
 The rules every model of this project is trained, evaluated and served under:
 
@@ -14,7 +14,6 @@ from __future__ import annotations
 
 import copy
 import re
-from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
 
@@ -24,27 +23,9 @@ from tokenizers import Tokenizer
 from torch import Tensor
 
 from mmreward.data.positions import linear_positions, mrope_positions
+from mmreward.data.rendering import Rendered, Template
 from mmreward.errors import UserError
-from mmreward.records import Message, Record, RecordError
-
-# Sentinels stand for user text while the template is rendered. Private-use code points: a
-# template cannot contain them, strip them or split them.
-_TEXT, _END = "\ue000", "\ue001"
-_SENTINEL = re.compile(f"{_TEXT}(\\d+){_END}")
-
-Structure = tuple[tuple[str, tuple[bool, ...]], ...]
-
-
-@dataclass(frozen=True)
-class Rendered:
-    """A prompt's skeleton: alternating template text and the numbers of the user's texts.
-
-    parts:    str is template text, int is the number of a text part of the messages
-    turn_end: id of the token that closes an answer
-    """
-
-    parts: tuple[str | int, ...]
-    turn_end: int
+from mmreward.records import Record, RecordError
 
 
 @dataclass
@@ -86,7 +67,6 @@ class Encoder:
         self.processor = processor
         self.merge_size = merge_size
         self.max_length = max_length
-        self.chat_template = getattr(processor, "chat_template", None) or tokenizer.chat_template
         self.image_token: str | None = processor.image_token if processor is not None else None
         self.image_token_id = (
             tokenizer.convert_tokens_to_ids(self.image_token) if self.image_token else -1
@@ -94,125 +74,20 @@ class Encoder:
         self.pad_id: int = (
             tokenizer.pad_token_id if tokenizer.pad_token_id is not None else tokenizer.eos_token_id
         )
-        specials = sorted(
-            (t.content for t in tokenizer.added_tokens_decoder.values() if t.special),
-            key=len,
-            reverse=True,
-        )
-        self._specials = re.compile("(" + "|".join(map(re.escape, specials)) + ")")
+        special = [t for t in tokenizer.added_tokens_decoder.values() if t.special]
+        longest_first = sorted((t.content for t in special), key=len, reverse=True)
+        self._specials = re.compile("(" + "|".join(map(re.escape, longest_first)) + ")")
         # Some special tokens swallow the white space around them (Phi-3's what follows them).
-        added = tokenizer.added_tokens_decoder.values()
-        self._swallows_before = {t.content for t in added if t.special and t.lstrip}
-        self._swallows_after = {t.content for t in added if t.special and t.rstrip}
-        self._rendered: dict[Structure, Rendered] = {}
+        self._swallows_before = {t.content for t in special if t.lstrip}
+        self._swallows_after = {t.content for t in special if t.rstrip}
+        chat_template = getattr(processor, "chat_template", None) or tokenizer.chat_template
+        self._template = Template(tokenizer, chat_template, processor is not None, self._specials)
         # The Rust tokenizer itself: the wrapper around it costs more than the work, and keeps
         # "specials are only text" as a switch per call that a later call would have to undo.
         self._plain: Tokenizer = copy.deepcopy(tokenizer.backend_tokenizer)
         self._plain.encode_special_tokens = True
         self._plain.no_truncation()
         self._plain.no_padding()
-
-    # -- rendering -------------------------------------------------------------------------
-
-    def render(self, messages: Sequence[Message]) -> Rendered:
-        """The template's text around the messages, without the messages' own text.
-
-        Rendered once per structure (roles, images, number of texts), not per record. Raises
-        UserError if the template drops, repeats or reorders turns, or renders the prompt
-        differently once an answer follows: then an answer could not be a branch of it.
-        """
-        structure: Structure = tuple(
-            (m.role, tuple(isinstance(part, str) for part in m.content)) for m in messages
-        )
-        if structure not in self._rendered:
-            self._rendered[structure] = (
-                self._render_template(structure)
-                if self.chat_template
-                else self._render_plain(structure)
-            )
-        return self._rendered[structure]
-
-    def _render_template(self, structure: Structure) -> Rendered:
-        number = 0
-        conversation: list[dict[str, Any]] = []
-        for role, kinds in structure:
-            content: list[dict[str, str]] = []
-            for is_text in kinds:
-                if is_text:
-                    content.append({"type": "text", "text": f"{_TEXT}{number}{_END}"})
-                    number += 1
-                else:
-                    content.append({"type": "image"})
-            # Text models' templates take a string, not a list of parts.
-            plain = "".join(part.get("text", "") for part in content)
-            conversation.append({"role": role, "content": content if self.processor else plain})
-        answer = f"{_TEXT}{number}{_END}"
-        reply: Any = [{"type": "text", "text": answer}] if self.processor else answer
-
-        def apply(turns: list[dict[str, Any]], generate: bool) -> str:
-            return self.tokenizer.apply_chat_template(
-                turns,
-                chat_template=self.chat_template,
-                add_generation_prompt=generate,
-                tokenize=False,
-            )
-
-        prompt = apply(conversation, True)
-        full = apply([*conversation, {"role": "assistant", "content": reply}], False)
-        name = getattr(self.tokenizer, "name_or_path", "") or "this tokenizer"
-        if not full.startswith(prompt):
-            raise UserError(
-                f"the chat template of {name} renders the prompt differently once an answer "
-                "follows it, so answers cannot be branches of one prompt; set another "
-                "chat_template for this backbone"
-            )
-        # Some templates open the answer themselves (an empty thinking block): that lead-in is
-        # the same for every answer and belongs to the prompt.
-        prompt, _, tail = full.partition(answer)
-        pieces = _SENTINEL.split(prompt)
-        numbers = [int(n) for n in pieces[1::2]]
-        if numbers != list(range(number)):
-            raise UserError(
-                f"the chat template of {name} drops, repeats or reorders turns "
-                f"(texts {list(range(number))} came out as {numbers}); set another chat_template"
-            )
-        closing = self._specials.search(tail)
-        turn_end = (
-            self.tokenizer.convert_tokens_to_ids(closing.group())
-            if closing
-            else self.tokenizer.eos_token_id
-        )
-        parts: list[str | int] = []
-        for position, piece in enumerate(pieces):
-            parts.append(int(piece) if position % 2 else piece)
-        return Rendered(tuple(parts), turn_end)
-
-    def _render_plain(self, structure: Structure) -> Rendered:
-        """No template: prompt, eos, answer, eos (GPT-2), [CLS] prompt [SEP] answer [SEP] (BERT).
-        Several turns carry their roles."""
-        number = 0
-        parts: list[str | int] = []
-        end = self.tokenizer.eos_token or self.tokenizer.sep_token
-        if end is None:
-            raise UserError(
-                f"the tokenizer of {self.tokenizer.name_or_path} has neither a chat template nor "
-                "a token that ends a text (eos_token, sep_token); give it one"
-            )
-        # Tokenizers that open every text with bos or [CLS] expect to see it here as well.
-        first = self.tokenizer.bos_token or self.tokenizer.cls_token
-        opening = self.tokenizer("").input_ids
-        if first and opening[:1] == [self.tokenizer.convert_tokens_to_ids(first)]:
-            parts.append(first)
-        for turn, (role, kinds) in enumerate(structure):
-            if len(structure) > 1:
-                parts.append(("\n\n" if turn else "") + f"{role.capitalize()}: ")
-            for is_text in kinds:
-                if not is_text:
-                    raise UserError("a text backbone cannot read images; choose a vision backbone")
-                parts.append(number)
-                number += 1
-        parts.append(end)
-        return Rendered(tuple(parts), self.tokenizer.convert_tokens_to_ids(end))
 
     # -- tokens ----------------------------------------------------------------------------
 
@@ -223,7 +98,7 @@ class Encoder:
     def text(self, record: Record) -> str:
         """The prompt as the model reads it, before any cut, an image as its one token."""
         texts = [part for m in record.messages for part in m.content if isinstance(part, str)]
-        parts = self.render(record.messages).parts
+        parts = self._template.render(record.messages).parts
         return "".join(texts[part] if isinstance(part, int) else part for part in parts)
 
     def encode(self, record: Record, like: EncodedRecord | None = None) -> EncodedRecord:
@@ -238,10 +113,10 @@ class Encoder:
         if record.media and self.processor is None:
             # Not a bad record: none of its kind could ever be read, so that none may be skipped.
             raise UserError(
-                f"{self._name(record)}: it has images, which a text backbone cannot read; choose "
+                f"{record.name}: it has images, which a text backbone cannot read; choose "
                 "a vision backbone, or data.images=drop"
             )
-        rendered = self.render(record.messages)
+        rendered = self._template.render(record.messages)
         texts = [part for m in record.messages for part in m.content if isinstance(part, str)]
         order = [part for m in record.messages for part in m.content if isinstance(part, int)]
         media, expansions = self._images(record, order)
@@ -262,11 +137,12 @@ class Encoder:
         try:
             images = [record.media[index].load() for index in order]
         except RecordError as error:
-            raise self._bad(record, str(error)) from None
+            raise RecordError(f"{record.name}: {error}") from None
         try:
             features = self.processor.image_processor(images=images, return_tensors="pt")
         except ValueError as error:  # an aspect ratio the model refuses, say
-            raise self._bad(record, f"the image processor refuses an image ({error})") from None
+            refusal = f"the image processor refuses an image ({error})"
+            raise RecordError(f"{record.name}: {refusal}") from None
         expansions = []
         for index in range(len(images)):
             text = self.processor.replace_image_token(features, index)
@@ -333,28 +209,17 @@ class Encoder:
         """Removes prompt text from the left, in place, until the longest answer fits."""
         if self.max_length is None:
             return 0
-        excess = len(ids) + longest_answer - self.max_length
-        if excess <= 0:
-            return 0
+        excess = max(0, len(ids) + longest_answer - self.max_length)
         removable = [index for index, may in enumerate(cuttable) if may][:excess]
         if len(removable) < excess:
-            raise self._bad(
-                record,
-                f"its images, template and longest answer need {len(ids) - sum(cuttable)} + "
-                f"{longest_answer} tokens, more than max_length={self.max_length}, and no cut of "
-                "the prompt's text can save it",
+            raise RecordError(
+                f"{record.name}: its images, template and longest answer need "
+                f"{len(ids) - sum(cuttable)} + {longest_answer} tokens, more than "
+                f"max_length={self.max_length}, and no cut of the prompt's text can save it"
             )
         for index in reversed(removable):
             del ids[index], types[index]
         return excess
-
-    @staticmethod
-    def _bad(record: Record, problem: str) -> RecordError:
-        return RecordError(f"{Encoder._name(record)}: {problem}")
-
-    @staticmethod
-    def _name(record: Record) -> str:
-        return record.where or f"record {record.id}"
 
     def dummy_image(self) -> tuple[dict[str, Tensor], list[int]]:
         """The smallest grey image and its tokens, for batches that have none."""

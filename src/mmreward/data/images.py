@@ -1,4 +1,5 @@
-"""Image cells of a table -> Media: paths inside the data's folder, bytes, base64, URLs."""
+"""Image cells of a table -> Media (paths inside the data's folder, bytes, base64, URLs), and where
+they stand in a prompt."""
 
 from __future__ import annotations
 
@@ -10,7 +11,10 @@ import os
 import re
 import time
 import urllib.request
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from functools import cached_property, partial
 from pathlib import Path
 from typing import Any
 
@@ -18,7 +22,7 @@ from PIL import Image
 
 from mmreward.errors import kind, quoted
 from mmreward.files import replace_file
-from mmreward.records import Media, RecordError
+from mmreward.records import Media, Message, RecordError
 
 # What base64 of a JPEG, PNG, GIF, WebP or TIFF begins with: such text is meant as base64 even if
 # it is none. Text with a dot is a path whatever it begins with: base64 has no dots, and "/9j/"
@@ -47,40 +51,39 @@ class ImageReader:
                    None where a path cannot mean anything
     allow_outside: paths may leave it
     fetch_urls:    URLs are fetched, once, into $XDG_CACHE_HOME/mmreward (or ~/.cache/mmreward)
-    images:        "drop" for images that nobody will look at: nothing is opened, fetched or
-                   refused, and what stands for an image only tells those of different cells apart
     """
 
     def __init__(
-        self,
-        root: Path | None,
-        allow_outside: bool = False,
-        fetch_urls: bool = False,
-        images: str = "keep",
+        self, root: Path | None, allow_outside: bool = False, fetch_urls: bool = False
     ) -> None:
-        self.images = images
         self.root = root and root.resolve()
         self.allow_outside = allow_outside
         self.fetch_urls = fetch_urls
 
     def read(self, cell: Any) -> tuple[Media, ...]:
-        """The images of a cell; nothing is decoded. Raises RecordError for a cell that cannot
-        be an image, a path outside `root` and a URL that may not or cannot be fetched."""
+        """The images of a cell; nothing is opened, fetched or decoded, so that images which are
+        dropped need not exist.
+
+        Raises RecordError for an empty cell in a list. A cell that cannot be an image, a path
+        outside `root` and a URL that may not or cannot be fetched are refused by the image itself,
+        once it is looked at.
+        """
         if _is_nothing(cell):
             return ()
-        if isinstance(cell, list | tuple):
-            for number, item in enumerate(cell):
-                if _is_nothing(item):
-                    raise RecordError(f"image {number} of {len(cell)} is empty")
-            return tuple(self._one(item) for item in cell)
-        return (self._one(cell),)
+        if not isinstance(cell, list | tuple):
+            return (self._one(cell),)
+        for number, item in enumerate(cell):
+            if _is_nothing(item):
+                raise RecordError(f"image {number} of {len(cell)} is empty")
+        return tuple(self._one(item) for item in cell)
 
     def _one(self, item: Any) -> Media:
-        if self.images == "drop":
-            cell = hashlib.sha256(repr(item).encode()).hexdigest()
-            return Media(draw=_not_read, key=f"not read: {cell}")
-        if isinstance(item, Mapping):
-            item = _of_struct(item)
+        try:
+            return self._media(_of_struct(item) if isinstance(item, Mapping) else item)
+        except RecordError as error:
+            return refused(str(error), item)
+
+    def _media(self, item: Any) -> Media:
         if isinstance(item, bytes | bytearray):
             return Media(data=bytes(item))
         if not isinstance(item, str):
@@ -96,7 +99,35 @@ class ImageReader:
                 f"image {quoted(item)} is a URL; store the file beside the data, or set "
                 "data.source.fetch_urls=true"
             )
-        return Media(path=fetch(item))
+        return Download(path=_cached(item), url=item)
+
+
+def refused(reason: str, cell: Any = None) -> Media:
+    """An image that cannot be had: says why once it is looked at. cell: tells it from others."""
+    name = hashlib.sha256(repr(cell).encode("utf-8", "surrogatepass")).hexdigest()
+    return Media(draw=partial(_refuse, reason), key=f"no image: {name}")
+
+
+def _refuse(reason: str) -> Image.Image:
+    raise RecordError(reason)
+
+
+@dataclass(frozen=True)
+class Download(Media):
+    """The image behind a URL, fetched into `path` when something first looks at it."""
+
+    url: str = ""
+
+    @contextmanager
+    def _open(self) -> Iterator[Image.Image]:
+        fetch(self.url)
+        with super()._open() as image:
+            yield image
+
+    @cached_property
+    def sha256(self) -> str:
+        fetch(self.url)
+        return super().sha256
 
 
 def is_encoded(text: str, root: Path | None = None) -> bool:
@@ -137,14 +168,18 @@ def inside(root: Path, text: str, allow_outside: bool) -> Path:
     return path
 
 
+def _cached(url: str) -> Path:
+    cache = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "mmreward"
+    return cache / hashlib.sha256(url.encode("utf-8", "surrogatepass")).hexdigest()
+
+
 def fetch(url: str) -> Path:
     """The file behind an http(s) URL, from the cache if it was fetched before.
 
     Raises RecordError if it is no URL (those are ASCII), does not answer, takes longer than
     URL_DEADLINE or holds more than URL_MAX_BYTES.
     """
-    cache = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "mmreward"
-    target = cache / hashlib.sha256(url.encode("utf-8", "surrogatepass")).hexdigest()
+    target = _cached(url)
     if target.is_file():
         return target
     until = time.monotonic() + URL_DEADLINE
@@ -163,10 +198,6 @@ def fetch(url: str) -> Path:
         raise RecordError(f"image {quoted(url)} cannot be fetched ({quoted(error, 200)})") from None
     replace_file(target, bytes(data))
     return target
-
-
-def _not_read() -> Image.Image:
-    raise AssertionError("an image that is dropped was looked at")
 
 
 def _of_struct(struct: Mapping[str, Any]) -> Any:
@@ -191,3 +222,77 @@ def _decode(text: str) -> bytes:
         return base64.b64decode("".join(text.split()), validate=True)
     except (binascii.Error, ValueError) as error:
         raise RecordError(f"an image is not valid base64 ({error})") from None
+
+
+_PLACEHOLDER = re.compile(r"<image(?:[ _]?(\d+))?>")
+
+# While a turn is put together: text, a place for an image of the row ("" or its number, counted
+# from 1), or an image the part brings along.
+Place = tuple[str]
+Part = str | Place | Media
+
+
+def split_placeholders(text: str) -> list[Part]:
+    """Text with its image placeholders taken out.
+
+    >>> split_placeholders("Is <image 1> left?")
+    ['Is ', ('1',), ' left?']
+    """
+    pieces = _PLACEHOLDER.split(text)
+    parts: list[Part] = []
+    for position, piece in enumerate(pieces):
+        if position % 2:
+            parts.append((piece or "",))
+        elif piece or len(pieces) == 1:
+            parts.append(piece)
+    return parts
+
+
+def place_images(
+    turns: Sequence[tuple[str, Sequence[Part]]], images: Sequence[Media]
+) -> tuple[tuple[Message, ...], tuple[Media, ...]]:
+    """Messages that refer to images by index, and the images in that order.
+
+    images: the row's images, to be put where the turns have places for them
+
+    Raises RecordError if places and images do not match one to one.
+    """
+    places = [part[0] for _, parts in turns for part in parts if isinstance(part, tuple)]
+    if not places and images:
+        first = next((n for n, (role, _) in enumerate(turns) if role == "user"), 0)
+        turns = [
+            (role, [*images, *parts] if number == first else parts)
+            for number, (role, parts) in enumerate(turns)
+        ]
+    elif len(places) != len(images):
+        shown = quoted(", ".join(f"<image{place}>" for place in places))
+        raise RecordError(
+            f"the prompt has {_count(len(places), 'image placeholder')} ({shown}) but the row has "
+            f"{_count(len(images), 'image')}"
+        )
+    elif any(places) and sorted(places) != sorted(str(n + 1) for n in range(len(images))):
+        shown = quoted(", ".join(place or "-" for place in places))
+        raise RecordError(
+            f"the prompt's image placeholders are numbered {shown}; every number from 1 to "
+            f"{len(images)} must occur once, or none"
+        )
+    waiting = iter(images)
+    media: list[Media] = []
+    messages = []
+    for role, parts in turns:
+        content: list[str | int] = []
+        for part in parts:
+            if isinstance(part, str):
+                content.append(part)
+                continue
+            content.append(len(media))
+            if isinstance(part, Media):
+                media.append(part)
+            else:
+                media.append(images[int(part[0]) - 1] if part[0] else next(waiting))
+        messages.append(Message(role, tuple(content)))
+    return tuple(messages), tuple(media)
+
+
+def _count(number: int, noun: str) -> str:
+    return f"{number} {noun}" + ("" if number == 1 else "s")

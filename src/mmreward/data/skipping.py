@@ -65,5 +65,4 @@ def encodable(records: Sequence[Record], encoder: Encoder) -> tuple[list[Record]
 
 
 def _bad(record: Record, error: RecordError) -> BadRecord:
-    where = record.where or f"record {record.id}"
-    return BadRecord(where, str(error).removeprefix(f"{where}: "))
+    return BadRecord(record.name, str(error).removeprefix(f"{record.name}: "))

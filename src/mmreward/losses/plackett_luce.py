@@ -40,7 +40,7 @@ class PlackettLuce(Loss):
             k = range(len(ranks))
             ordered = {(i, j) for i in k for j in k if ranks[i] < ranks[j]}
             if ordered != {(pair.better, pair.worse) for pair in record.pairs}:
-                raise _no_ranking(record.where or f"record {record.id}")
+                raise _no_ranking(record.name)
 
     def forward(self, output: RewardOutput, batch: PrefixBatch) -> LossOutput:
         scores = output.scores.float()

@@ -12,7 +12,7 @@ from collections import defaultdict
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 
-from mmreward.data.preparation import drop_images, grey_images
+from mmreward.data.transforms import drop_images, grey_images
 from mmreward.errors import UserError
 from mmreward.records import Media, Record
 

@@ -17,7 +17,7 @@ from pathlib import Path
 from typing import Any
 
 from mmreward.data.batches import encoded_size
-from mmreward.data.sources.tables import Table
+from mmreward.data.sources.tables import Table, Tables
 from mmreward.errors import UserError
 from mmreward.files import replace_file
 from mmreward.records import Record, RecordError
@@ -87,26 +87,17 @@ class State:
         return state
 
 
-class Rows:
+class Rows(Tables):
     """All rows of the tables, each as the one view of itself that is scored."""
 
     def __init__(self, tables: Sequence[Table], prepare: Callable[[Record], Record]) -> None:
-        self.tables, self.prepare = tables, prepare
-        self.places = [(t, row) for t, table in enumerate(tables) for row in range(len(table.rows))]
+        super().__init__(tables)
+        self.prepare = prepare
 
-    def __len__(self) -> int:
-        return len(self.places)
-
-    def record(self, number: int) -> Record:
-        """As it was read; RecordError for one that is none."""
-        t, row = self.places[number]
-        return self.tables[t].record(row)
-
-    def where(self, number: int) -> Place:
+    def place(self, number: int) -> Place:
         """Of any row, read or not."""
-        t, row = self.places[number]
-        file, _, count = self.tables[t].rows.where(row).rpartition(" row ")
-        return Place(file, int(count))
+        file, _, row = self.where(number).rpartition(" row ")
+        return Place(file, int(row))
 
     def __getitem__(self, number: int, /) -> list[Record]:
         return [self.prepare(self.record(number))]
@@ -193,7 +184,7 @@ def _lines(
 ) -> tuple[list[dict[str, Any]], list[dict[str, Any]]]:
     lines, errors = [], []
     for number in sorted(rewards):
-        found, place = rewards[number], rows.where(number)
+        found, place = rewards[number], rows.place(number)
         if isinstance(found, RecordError):
             reason = str(found).removeprefix(f"{place.file} row {place.row}: ")
             errors.append({**asdict(place), "reason": reason})

@@ -9,9 +9,8 @@ from __future__ import annotations
 
 import json
 import math
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -20,10 +19,10 @@ from omegaconf import DictConfig
 from torch import nn
 
 from mmreward.config import load_run_config
-from mmreward.data.fields import Fields
+from mmreward.data.columns import Columns
 from mmreward.data.images import ImageReader
 from mmreward.data.prefix import Collate
-from mmreward.data.preparation import prepared
+from mmreward.data.transforms import Transform
 from mmreward.model.bundle import load_bundle
 from mmreward.records import Record
 from mmreward.scoring.score import DEFAULT, Batching, Rewarded, score
@@ -43,7 +42,7 @@ class LoadedModel:
     model: nn.Module
     collate: Collate
     precision: str
-    prepare: Callable[[Record], Record]
+    transform: Transform
     temperature: float | None
     batching: Batching = DEFAULT
 
@@ -60,11 +59,15 @@ class LoadedModel:
         """
         reader = ImageReader(Path.cwd(), allow_outside=True)
         row = {"query": prompt, "response": list(answers), "image": [_plain(i) for i in images]}
-        record = Fields({}, reader, ranked=False).record(row)
+        record = Columns({}, reader, ranked=False).record(row)
         ((_, rewards),) = self.rewards([record])
         if isinstance(rewards, Exception):
             raise rewards
         return rewards
+
+    def prepare(self, record: Record) -> Record:
+        """A record as those of the run's test split were shown."""
+        return self.transform(record, "test")
 
     def rewards(self, records: Sequence[Record]) -> Iterator[tuple[int, Rewarded]]:
         """(number of the record, its answers' rewards or why it has none); see `score`."""
@@ -95,7 +98,7 @@ def load(run: str | Path, device: str | None = None) -> LoadedModel:
         model,
         collate,
         cfg.trainer.precision,
-        partial(prepared, images=cfg.data.images, template=cfg.data.prompt_template),
+        Transform(cfg.data.images, cfg.data.prompt_template),
         fitted_temperature(folder),
     )
 

@@ -13,9 +13,9 @@ from omegaconf import DictConfig
 from mmreward.config import build
 from mmreward.data.encoding import Encoder
 from mmreward.data.prefix import Collate
-from mmreward.data.preparation import Prepared
 from mmreward.data.skipping import encodable
 from mmreward.data.sources.base import Source
+from mmreward.data.transforms import Transform
 from mmreward.errors import UserError
 from mmreward.model.bundle import make_encoder
 from mmreward.model.layout import decide_layout
@@ -45,10 +45,10 @@ def fresh_model(cfg: DictConfig) -> RewardModel:
     return model
 
 
-def data_source(cfg: DictConfig) -> Prepared:
+def data_source(cfg: DictConfig) -> Source:
     """The run's source of records, with data.images and data.prompt_template applied."""
     source: Source = build(cfg.data.source, "data.source")
-    return Prepared(source, cfg.data.images, cfg.data.prompt_template)
+    return source.through(Transform(cfg.data.images, cfg.data.prompt_template))
 
 
 def sample(source: Source) -> list[Record]:

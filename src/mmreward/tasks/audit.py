@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
 from hydra.core.hydra_config import HydraConfig
@@ -15,15 +16,15 @@ from mmreward.audit.wording import warnings
 from mmreward.benchmarks.base import Benchmark
 from mmreward.benchmarks.loading import build_benchmarks, load_set
 from mmreward.config import build
-from mmreward.data.preparation import Prepared
+from mmreward.data.sources.base import Source
+from mmreward.data.transforms import Transform
 from mmreward.errors import UserError
 
 
 def audit(cfg: DictConfig) -> None:
     """Audits `data.source`, also beside every set of `benchmark`, and writes the report."""
-    source = Prepared(
-        build(cfg.data.source, "data.source"), cfg.data.images, cfg.data.prompt_template
-    )
+    source: Source = build(cfg.data.source, "data.source")
+    source = source.through(Transform(cfg.data.images, cfg.data.prompt_template))
     console = Console()
     with console.status("reading the data"):
         others = {}
@@ -38,7 +39,7 @@ def audit(cfg: DictConfig) -> None:
     console.print(f"report: {page}", soft_wrap=True)
 
 
-def _other(name: str, benchmark: Benchmark, source: Prepared) -> tuple[str, OtherSet]:
+def _other(name: str, benchmark: Benchmark, source: Source) -> tuple[str, OtherSet]:
     """(name of the set, its records; those whose images are not there as text)."""
     found = load_set(name, benchmark, source)
     if found.strict:
@@ -49,6 +50,6 @@ def _other(name: str, benchmark: Benchmark, source: Prepared) -> tuple[str, Othe
     texts = []
     if found.unusable:
         missing = {row.where for row in found.unusable}
-        blind = load_set(name, benchmark, source.without_images())
+        blind = load_set(name, benchmark, source.through(replace(source.transform, images="drop")))
         texts = [record for record in blind.records if record.where in missing]
     return found.name, OtherSet(found.records, texts, len(found.unusable) - len(texts))

@@ -12,14 +12,14 @@ from omegaconf import DictConfig
 from mmreward.benchmarks.base import BenchmarkSet
 from mmreward.benchmarks.loading import build_benchmarks, load_set
 from mmreward.data.encoding import Encoder
-from mmreward.data.preparation import Prepared
+from mmreward.data.sources.base import Source
 from mmreward.errors import UserError
 from mmreward.records import RecordError
 from mmreward.scoring.table import set_name
 
 
 def sets_to_score(
-    run: DictConfig, nodes: Mapping[str, Any], own: Prepared, encoder: Encoder
+    run: DictConfig, nodes: Mapping[str, Any], own: Source, encoder: Encoder
 ) -> list[BenchmarkSet]:
     """The sets in the order of the list, each with a record that can be read; the others are met
     when they are scored (see `readable`).

@@ -20,8 +20,7 @@ from omegaconf import DictConfig, OmegaConf
 from mmreward.config import CONF, ROOT
 from mmreward.data.digest import data_digest
 from mmreward.data.prefix import Collate
-from mmreward.data.preparation import Prepared
-from mmreward.data.sources.base import SPLITS
+from mmreward.data.sources.base import SPLITS, Source
 from mmreward.ranks import is_rank_zero
 from mmreward.report.figures import COLOURS
 from mmreward.tracking.base import (
@@ -56,7 +55,7 @@ _COLOURS = (
 
 
 def run_info(
-    cfg: DictConfig, folder: Path, overrides: Sequence[str], source: Prepared, collate: Collate
+    cfg: DictConfig, folder: Path, overrides: Sequence[str], source: Source, collate: Collate
 ) -> RunInfo:
     """The description of a run that begins, or of one that goes on and keeps what it was called."""
     tags = run_tags(cfg, folder, collate)
@@ -223,7 +222,7 @@ def command(overrides: Sequence[str]) -> str:
     )
 
 
-def dataset(cfg: DictConfig, source: Prepared) -> dict[str, Any]:
+def dataset(cfg: DictConfig, source: Source) -> dict[str, Any]:
     """Name, digest, source and counts of the data, as `RunInfo.dataset`."""
     if not is_rank_zero():  # nobody reads it there
         return {}

@@ -16,7 +16,7 @@ from rich.console import Console
 
 from mmreward.config import load_run_config
 from mmreward.data.bad_records import check_policy
-from mmreward.data.fields import Fields
+from mmreward.data.columns import Columns
 from mmreward.data.images import ImageReader
 from mmreward.data.sources.jsonl import JsonLines
 from mmreward.data.sources.parquet import read_parquet
@@ -103,7 +103,7 @@ def rewards_line(
 ) -> dict[str, Any]:
     """A row's rewards, with probabilities where the model has a temperature."""
     record = rows.record(number)
-    line = {**asdict(rows.where(number)), "id": record.source_id, "rewards": rewards}
+    line = {**asdict(rows.place(number)), "id": record.source_id, "rewards": rewards}
     if model.temperature is not None:
         line["probabilities"] = model.probabilities(rewards)
     return {**line, **_sample(model, record)} if samples else line
@@ -160,7 +160,7 @@ def _table(cfg: DictConfig, path: Path) -> Table:
     root = Path(cfg.image_root) if cfg.image_root else path.parent
     images = ImageReader(root, cfg.allow_outside, cfg.fetch_urls)
     columns = {**_usual_columns(rows), **cfg.columns}
-    return Table("test", rows, Fields(columns, images, ranked=False))
+    return Table("test", rows, Columns(columns, images, ranked=False))
 
 
 def _usual_columns(rows: TableRows) -> dict[str, str]:

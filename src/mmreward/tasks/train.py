@@ -16,7 +16,6 @@ from mmreward.benchmarks.base import BenchmarkSet
 from mmreward.config import build, load_run_config
 from mmreward.data.bad_records import left_out, write_bad_records
 from mmreward.data.prefix import Collate
-from mmreward.data.preparation import Prepared, sample_text
 from mmreward.data.sources.base import SPLITS, Source
 from mmreward.losses.base import Loss
 from mmreward.model.backbone import count_parameters
@@ -36,6 +35,7 @@ from mmreward.tasks.evaluate import (
 )
 from mmreward.tasks.fit import fit
 from mmreward.tasks.run_folder import how_to_go_on, open_run
+from mmreward.tasks.sample_text import sample_text
 from mmreward.tracking import Tracking
 from mmreward.tracking.base import Status
 from mmreward.training.interruption import interruptible
@@ -51,7 +51,7 @@ class Parts:
     why: why the collate has its layout
     """
 
-    source: Prepared
+    source: Source
     model: RewardModel
     loss: Loss
     collate: Collate

@@ -19,7 +19,7 @@ from PIL import Image
 from sklearn.datasets import load_digits
 from sklearn.model_selection import train_test_split
 
-from mmreward.data.sources.base import SPLITS, LazyRecords, Split
+from mmreward.data.sources.base import SPLITS, LazyRecords, Source, Split
 from mmreward.errors import UserError
 from mmreward.records import Media, Message, Record, Response
 
@@ -70,7 +70,7 @@ def draw_digit(glyph: np.ndarray, image_size: int, left: int, top: int) -> Image
     return Image.fromarray(canvas).convert("RGB")
 
 
-class Digits:
+class Digits(Source):
     """Which digit, odd or even, larger than five: questions about scanned digits.
 
     image_size:    side of the square RGB image in pixels
@@ -124,7 +124,7 @@ class Digits:
             for split, part in zip(SPLITS, (train, validation, test), strict=True)
         }
 
-    def split(self, split: Split) -> Sequence[Record]:
+    def records(self, split: Split) -> Sequence[Record]:
         if split == "train":
             return LazyRecords(self.train_records, self._train_record)
         return self._evaluation_records(split)

@@ -7,11 +7,11 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from mmreward.data.fields import answer_of, text_of
+from mmreward.data.cells import answer_of, text_of
 from mmreward.data.sources.base import Split
 from mmreward.data.sources.jsonl import JsonLines
 from mmreward.data.sources.rows import RowSource
-from mmreward.data.sources.tables import Table, data_name, file_tables
+from mmreward.data.sources.tables import Reader, Table, data_name, file_tables
 from mmreward.data.splitting import Fractions
 from mmreward.records import Message, Record, RecordError, Response
 
@@ -19,7 +19,7 @@ ANSWER = "\n\nAssistant:"
 _TURN = re.compile(r"\n\n(Human|Assistant):")
 
 
-class Transcripts:
+class Transcripts(Reader):
     """Reads {"chosen", "rejected"} transcripts (Bai et al., arXiv:2204.05862).
 
     Both are cut at their last "\\n\\nAssistant:". What stands before must be the same in both and
@@ -37,12 +37,6 @@ class Transcripts:
             messages=conversation(prompt),
             responses=(Response(answer_of(chosen, 0), 0), Response(answer_of(rejected, 1), 1)),
         )
-
-    def check_columns(self) -> None:
-        """There are no columns to choose."""
-
-    def unread(self) -> list[str]:
-        return []
 
 
 def conversation(text: str) -> tuple[Message, ...]:
@@ -69,13 +63,7 @@ def _cut(transcript: str, name: str) -> tuple[str, str]:
 class HHRLHF(RowSource):
     """HH-RLHF from its .jsonl.gz files (helpful-base, harmless-base and so on).
 
-    path:            the training transcripts
-    validation_path, test_path: files of their own; without one, rows of `path` are held out,
-                     the rows of one prompt together
-    validation, test: fractions of the rows to hold out
-    split_seed:      of that choice
-    name:            of the data in reports; the file's if None
-    on_bad_record:   "error" or "skip"; see `RowSource` for what is checked
+    Arguments: see `FileSource`. The rows of one prompt are held out together.
     """
 
     def __init__(
@@ -92,12 +80,9 @@ class HHRLHF(RowSource):
         def open_file(file: Path, split: Split) -> list[Table]:
             return [Table(split, JsonLines(file), Transcripts())]
 
-        tables = file_tables(
-            {"train": path, "validation": validation_path, "test": test_path}, open_file
-        )
         super().__init__(
             data_name(name, str(path)),
-            tables,
+            file_tables(path, validation_path, test_path, open_file),
             Fractions(validation, test, split_seed),
             on_bad_record,
         )

@@ -6,9 +6,10 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from mmreward.data.fields import Fields
+from mmreward.data.columns import Columns
 from mmreward.data.images import ImageReader
 from mmreward.data.sources.base import SPLITS, Split
+from mmreward.data.sources.parquet import ArrowRows
 from mmreward.data.sources.rows import RowSource
 from mmreward.data.sources.tables import Table, data_name
 from mmreward.data.splitting import Fractions
@@ -18,23 +19,16 @@ from mmreward.errors import UserError
 _READERS = {".parquet": "parquet", ".jsonl": "json", ".json": "json", ".csv": "csv"}
 
 
-class DatasetRows:
+class DatasetRows(ArrowRows):
     """The rows of a `datasets.Dataset`, mapped from disk. Images stay encoded."""
 
     def __init__(self, dataset: Any, name: str) -> None:
         # As Arrow: every other format decodes images, one library call per nested column.
-        self.dataset = dataset.with_format("arrow")
-        self.name = name
-
-    def __len__(self) -> int:
-        return len(self.dataset)
+        super().__init__(dataset.with_format("arrow"), name)
 
     def __getitem__(self, index: int) -> Mapping[str, Any]:
-        row: dict[str, Any] = self.dataset[index].to_pylist()[0]
+        row: dict[str, Any] = self.table[index].to_pylist()[0]
         return row
-
-    def where(self, index: int) -> str:
-        return f"{self.name} row {index + 1}"
 
 
 class Hub(RowSource):
@@ -47,12 +41,9 @@ class Hub(RowSource):
     config:     name of a subset, for data sets that have several
     splits:     our split -> the data set's; None for one to be held out of train
     validation, test: fractions to hold out where `splits` names none
-    split_seed: of that choice
-    columns:    field -> column (see `Fields`); answers as text or as conversations
+    columns:    field -> column (see `Columns`); answers as text or as conversations
     image_root: folder for images that are given as paths; that of a local copy if None
-    allow_outside, fetch_urls: image paths may leave it, image URLs are fetched
-    name:       of the data in reports; that of the data set if None
-    on_bad_record, images: see `RowSource`
+    The others: see `FileSource`.
 
     Nothing that comes with a data set is executed.
     """
@@ -72,7 +63,6 @@ class Hub(RowSource):
         fetch_urls: bool = False,
         name: str | None = None,
         on_bad_record: str = "error",
-        images: str = "keep",
     ) -> None:
         if path is None:
             raise UserError("data.source.path is missing; give a hub id or a local copy")
@@ -82,7 +72,7 @@ class Hub(RowSource):
         folder = local if local.is_dir() else local.parent
         # Paths in somebody's hub data set must not name files of this machine.
         root = Path(image_root) if image_root else folder if local.exists() else None
-        reader = Fields(columns or {}, ImageReader(root, allow_outside, fetch_urls, images))
+        reader = Columns(columns or {}, ImageReader(root, allow_outside, fetch_urls))
         tables = []
         for split, wanted in wanted_splits.items():
             if wanted not in found:
@@ -97,7 +87,6 @@ class Hub(RowSource):
             tables,
             Fractions(validation, test, split_seed),
             on_bad_record,
-            images,
         )
 
 

@@ -11,7 +11,7 @@ from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
-from mmreward.data.sources.files import FileSource
+from mmreward.data.sources.rows import FileSource
 from mmreward.errors import UserError, kind
 from mmreward.records import RecordError
 
@@ -95,7 +95,7 @@ class Jsonl(FileSource):
 
     A row is {"id", "query", "image", "response": [K texts], "human_ranking": [K ranks]}: rank 0 is
     best, equal ranks are a tie. Other columns, several turns, chosen and rejected answers: see
-    `Fields`; settings: see `FileSource`.
+    `Columns`; settings: see `FileSource`.
     """
 
     def rows(self, file: Path) -> JsonLines:

@@ -5,17 +5,18 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping, Sequence
 from functools import partial
-from typing import Any
+from typing import Any, Self
 
 import numpy as np
 
 from mmreward.data.bad_records import BadRecord
 from mmreward.data.sources.base import LazyRecords, Source, Split
+from mmreward.data.transforms import Transform
 from mmreward.errors import UserError
 from mmreward.records import Record
 
 
-class Mix:
+class Mix(Source):
     """Mixes the training records of several sources; held-out records are put one after another.
 
     sources: name -> source
@@ -25,7 +26,8 @@ class Mix:
     name:    of the data in reports; the sources' names joined if None
 
     Training records are interleaved evenly, in an order that is always the same: any stretch of
-    it holds the sources in proportion. Raises UserError for weights that do not name the sources
+    it holds the sources in proportion. Sources take turns by whole blocks: `block` is the least
+    common multiple of theirs. Raises UserError for weights that do not name the sources
     or are not above 0.
     """
 
@@ -44,11 +46,19 @@ class Mix:
         self.weights = None if weights is None else [float(weights[key]) for key in sources]
         self.name = name or "+".join(source.name for source in self.sources)
 
-    def split(self, split: Split) -> Sequence[Record]:
-        parts = [source.split(split) for source in self.sources]
+        self.block = math.lcm(*(source.block for source in self.sources))
+
+    def through(self, transform: Transform) -> Self:
+        other = super().through(transform)
+        other.sources = [source.through(transform) for source in self.sources]
+        return other
+
+    def records(self, split: Split) -> Sequence[Record]:
+        parts = [source.records(split) for source in self.sources]
         lengths = [len(part) for part in parts]
         if split == "train":
-            order = interleave(lengths, self.weights or [float(n) for n in lengths])
+            weights = self.weights or [float(n) for n in lengths]
+            order = interleave(lengths, weights, [source.block for source in self.sources])
         else:
             order = np.array(
                 [(s, i) for s, length in enumerate(lengths) for i in range(length)]
@@ -57,17 +67,11 @@ class Mix:
 
     @property
     def bad_records(self) -> list[BadRecord]:
-        """What the sources left out."""
-        return [bad for source in self.sources for bad in getattr(source, "bad_records", ())]
+        return [bad for source in self.sources for bad in source.bad_records]
 
     @property
     def unread_columns(self) -> list[str]:
-        """Columns of the sources' tables that are no field of a record."""
-        return [
-            f"{source.name}: {column}"
-            for source in self.sources
-            for column in getattr(source, "unread_columns", ())
-        ]
+        return [f"{one.name}: {column}" for one in self.sources for column in one.unread_columns]
 
 
 def _are_weights(weights: Any, sources: Mapping[str, Source]) -> bool:
@@ -84,21 +88,30 @@ def _pick(parts: Sequence[Sequence[Record]], order: np.ndarray, number: int) -> 
     return parts[source][int(record)]
 
 
-def interleave(lengths: Sequence[int], weights: Sequence[float]) -> np.ndarray:
+def interleave(
+    lengths: Sequence[int], weights: Sequence[float], blocks: Sequence[int] | None = None
+) -> np.ndarray:
     """(n, 2) source and record: the order in which sources take turns.
 
-    Source s gives n·w_s/Σw of the records, where n is the least for which every record of every
-    source occurs. Its k-th record stands where (k + ½)/w_s falls among those of the others.
+    blocks: how many consecutive records of each source stay together; None: 1 each
+
+    Source s gives n·w_s/Σw of the records, made up to whole blocks, where n is the least for
+    which every record of every source occurs. A turn is as many records as all blocks divide; the
+    k-th of a source stands where (k + ½)/w_s falls among those of the others. Records that fill no
+    turn come last, those of the longest blocks first, so that none of these is divided either.
 
     >>> interleave([2, 4], [1.0, 2.0])[:, 0].tolist()
     [1, 0, 1, 1, 0, 1]
     """
+    block = np.array(blocks or [1] * len(lengths))
+    size = np.lcm.reduce(block)
     rounds = max(n / w for n, w in zip(lengths, weights, strict=True) if n)
-    counts = [round(rounds * w) if n else 0 for n, w in zip(lengths, weights, strict=True)]
-    times = [(np.arange(c) + 0.5) / w for c, w in zip(counts, weights, strict=True)]
-    order = np.argsort(np.concatenate(times), kind="stable")
-    pairs = [
-        np.stack([np.full(c, s), np.arange(c) % max(n, 1)], axis=1)
-        for s, (c, n) in enumerate(zip(counts, lengths, strict=True))
-    ]
-    return np.concatenate(pairs)[order]
+    wanted = [round(rounds * w) if n else 0 for n, w in zip(lengths, weights, strict=True)]
+    counts = -(-np.array(wanted) // block) * block
+    source = np.repeat(np.arange(len(counts)), counts)
+    place = np.concatenate([np.arange(count) for count in counts])
+    turn = place // size
+    whole = (turn + 1) * size <= counts[source]
+    times = np.where(whole, (turn + 0.5) * size / np.array(weights)[source], np.inf)
+    order = np.lexsort((-block[source], times))
+    return np.stack([source, place % np.array(lengths)[source]], axis=1)[order]

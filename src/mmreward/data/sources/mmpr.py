@@ -6,7 +6,7 @@ import json
 from pathlib import Path
 from typing import Any
 
-from mmreward.data.fields import Fields
+from mmreward.data.columns import Columns
 from mmreward.data.images import ImageReader, inside
 from mmreward.data.sources.jsonl import JsonLines
 from mmreward.data.sources.rows import RowSource
@@ -28,10 +28,8 @@ class Mmpr(RowSource):
     path:          meta.json
     root:          folder that the paths in meta.json start from; if None, that of meta.json, or
                    the one above it where the paths name its own folder
-    validation, test: fractions of the rows to hold out; no image is in two splits
-    split_seed:    of that choice
     allow_outside: paths may lead out of that folder
-    on_bad_record, images: see `RowSource`
+    The others:    see `FileSource`.
     """
 
     def __init__(
@@ -44,7 +42,6 @@ class Mmpr(RowSource):
         allow_outside: bool = False,
         name: str = "mmpr",
         on_bad_record: str = "error",
-        images: str = "keep",
     ) -> None:
         subsets = read_meta(path)
         meta = Path(str(path))
@@ -53,13 +50,9 @@ class Mmpr(RowSource):
         for subset, entry in subsets.items():
             where = f"{path} entry {subset}"
             annotation, pictures = _find(folders, entry, allow_outside, where)
-            fields = Fields(
-                {"prompt": "question"}, ImageReader(pictures, allow_outside, images=images)
-            )
-            tables.append(Table("train", JsonLines(annotation), fields, category=subset))
-        super().__init__(
-            name, tables, Fractions(validation, test, split_seed), on_bad_record, images
-        )
+            reader = Columns({"prompt": "question"}, ImageReader(pictures, allow_outside))
+            tables.append(Table("train", JsonLines(annotation), reader, category=subset))
+        super().__init__(name, tables, Fractions(validation, test, split_seed), on_bad_record)
 
 
 def read_meta(path: str | None) -> dict[str, dict[str, Any]]:

@@ -9,7 +9,7 @@ from typing import Any
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from mmreward.data.sources.files import FileSource
+from mmreward.data.sources.rows import FileSource
 from mmreward.errors import UserError
 
 

@@ -2,34 +2,36 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from abc import ABC, abstractmethod
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from functools import cached_property, partial
+from pathlib import Path
+from typing import NamedTuple, Self
 
 import numpy as np
 
 from mmreward.data.bad_records import BadRecord, check_policy, refuse
-from mmreward.data.preparation import drop_images
-from mmreward.data.sources.base import LazyRecords, Split
-from mmreward.data.sources.check import Check, implied_group
-from mmreward.data.sources.tables import Table
+from mmreward.data.columns import Columns
+from mmreward.data.images import ImageReader
+from mmreward.data.row_checks import RowChecks, implied_group
+from mmreward.data.sources.base import LazyRecords, Source, Split
+from mmreward.data.sources.tables import Rows, Table, Tables, data_name, file_tables
 from mmreward.data.splitting import Fractions
+from mmreward.data.transforms import Transform
 from mmreward.records import Record, RecordError
 
 
-@dataclass(frozen=True)
-class Checked:
-    """What is known about the tables once every row was read.
-
-    splits: (n, 2) table and row of each record; bad: rows left out; unread: columns
-    """
+class Checked(NamedTuple):
+    """What is known once every row was read: numbers of the rows of each split, rows left out,
+    columns not read."""
 
     splits: dict[Split, np.ndarray]
     bad: list[BadRecord]
     unread: list[str]
 
 
-class RowSource:
+class RowSource(Source):
     """A source over tables.
 
     Before the first split is handed out, every row is read once: its structure, ranks and
@@ -45,25 +47,19 @@ class RowSource:
     `group` of a record, where its row gives none, is its first image, or its prompt if it has
     none: rows about one image are not independent.
 
+    Images that the transform drops are not looked at and need not exist: rows are split and
+    grouped by their prompts, but contradict only rows of the same image cell.
+
     fractions:     what is held out
     on_bad_record: "error": any bad row is an error that names it; "skip": bad rows are left out
                    and listed in `bad_records`
-    images:        "drop" for records without their images, which are not looked at and need not
-                   exist; their readers must be told so too. Rows are then split and grouped by
-                   their prompts, but contradict only rows of the same image cell. Any other value
-                   leaves the images in
     """
 
     def __init__(
-        self,
-        name: str,
-        tables: Sequence[Table],
-        fractions: Fractions,
-        on_bad_record: str,
-        images: str = "keep",
+        self, name: str, tables: Sequence[Table], fractions: Fractions, on_bad_record: str
     ) -> None:
         self.name = name
-        self.tables = tables
+        self.tables = Tables(tables)
         apart = {table.split for table in tables}
         self.fractions = replace(
             fractions,
@@ -71,42 +67,95 @@ class RowSource:
             test=0.0 if "test" in apart else fractions.test,
         )
         self.on_bad_record = check_policy(on_bad_record)
-        self.images = images
 
-    def split(self, split: Split) -> Sequence[Record]:
-        """Records built when asked for.
+    def through(self, transform: Transform) -> Self:
+        other = super().through(transform)
+        other.__dict__.pop("_checked", None)  # what is a bad row depends on it
+        return other
 
-        Raises RecordError for bad rows and UserError if there is nothing to learn from.
-        """
-        places = self._checked.splits[split]
-        return LazyRecords(len(places), partial(self._record, places))
+    def records(self, split: Split) -> Sequence[Record]:
+        """Raises RecordError for bad rows and UserError if there is nothing to learn from."""
+        numbers = self._checked.splits[split]
+        return LazyRecords(len(numbers), partial(self._record, numbers))
 
     @property
     def bad_records(self) -> list[BadRecord]:
-        """Rows that were left out."""
         return self._checked.bad
 
     @property
     def unread_columns(self) -> list[str]:
-        """Columns that are in the rows but are no field of a record."""
         return self._checked.unread
 
-    def _record(self, places: np.ndarray, number: int) -> Record:
-        table, row = self.tables[places[number][0]], int(places[number][1])
+    def _record(self, numbers: np.ndarray, place: int) -> Record:
+        number = int(numbers[place])
         try:
-            record = table.record(row)
-            if self.images == "drop":
-                record = drop_images(record)
+            record = self.transform.strip(self.tables.record(number))
             return replace(record, group=record.group or implied_group(record))
         except RecordError as error:  # the file has changed since it was checked
-            raise RecordError(f"{table.rows.where(row)}: {error}") from None
+            raise RecordError(f"{self.tables.where(number)}: {error}") from None
 
     @cached_property
     def _checked(self) -> Checked:
-        check = Check(self.tables, look=self.images != "drop")
-        check.read(keys=self.fractions.validation > 0 or self.fractions.test > 0)
-        check.compare()
-        bad = check.bad()
+        checks = RowChecks(self.tables, self.transform.strip)
+        checks.read(keys=self.fractions.validation > 0 or self.fractions.test > 0)
+        readers = dict.fromkeys(table.reader for table in self.tables.tables)
+        unread = sorted({name for reader in readers for name in reader.unread()})
+        checks.compare()
+        bad = checks.bad()
         if self.on_bad_record == "error":
-            refuse(bad, len(check.places))
-        return Checked(check.splits(self.fractions), bad, check.unread())
+            refuse(bad, len(self.tables))
+        return Checked(checks.splits(self.fractions), bad, unread)
+
+
+class FileSource(RowSource, ABC):
+    """Comparisons from files of rows; a format adds how a file's rows are read.
+
+    path:            the training rows
+    validation_path, test_path: files of their own; without one, rows of `path` are held out
+    validation, test: fractions of the rows to hold out
+    split_seed:      of that choice
+    columns:         field -> column, where it is not the one of `columns.COLUMNS`
+    image_root:      folder that image paths start from; that of the file if None
+    allow_outside:   image paths may leave it
+    fetch_urls:      image URLs are fetched
+    name:            of the data in reports; the file's if None
+    on_bad_record:   "error" or "skip"; what is checked when: see `RowSource`
+
+    What an image may be: see `ImageReader`. Raises UserError for a path that does not exist.
+    """
+
+    def __init__(
+        self,
+        path: str | None,
+        validation_path: str | None = None,
+        test_path: str | None = None,
+        validation: float = 0.05,
+        test: float = 0.1,
+        split_seed: int = 0,
+        columns: Mapping[str, str | None] | None = None,
+        image_root: str | None = None,
+        allow_outside: bool = False,
+        fetch_urls: bool = False,
+        name: str | None = None,
+        on_bad_record: str = "error",
+    ) -> None:
+        def tables(given: Path, split: Split) -> list[Table]:
+            files = self.files(given)
+            root = Path(image_root) if image_root else files[0].parent
+            reader = Columns(columns or {}, ImageReader(root, allow_outside, fetch_urls))
+            return [Table(split, self.rows(file), reader) for file in files]
+
+        super().__init__(
+            data_name(name, str(path)),
+            file_tables(path, validation_path, test_path, tables),
+            Fractions(validation, test, split_seed),
+            on_bad_record,
+        )
+
+    @abstractmethod
+    def rows(self, file: Path) -> Rows:
+        """The rows of one file; UserError if it cannot be read."""
+
+    def files(self, path: Path) -> list[Path]:
+        """The files of a path that the user gave."""
+        return [path]

@@ -29,7 +29,7 @@ from typing import TypeVar
 import numpy as np
 from PIL import Image, ImageDraw
 
-from mmreward.data.sources.base import SPLITS, LazyRecords, Split
+from mmreward.data.sources.base import SPLITS, LazyRecords, Source, Split
 from mmreward.errors import UserError
 from mmreward.records import Media, Message, Record, Response, ranks_from_scores
 
@@ -189,7 +189,7 @@ def draw_shapes(
     return tuple(shapes)
 
 
-class Shapes:
+class Shapes(Source):
     """How many shapes, which colour, what is left of what: questions about rendered scenes.
 
     train_records, validation_records, test_records: length of each split (multiples of 4)
@@ -233,7 +233,7 @@ class Shapes:
             raise UserError(f"data.source.seed must be 0 or more, not {seed}")
         self.image_size, self.seed = image_size, seed
 
-    def split(self, split: Split) -> Sequence[Record]:
+    def records(self, split: Split) -> Sequence[Record]:
         return LazyRecords(self._lengths[split], partial(self._record, split))
 
     def _record(self, split: Split, number: int) -> Record:

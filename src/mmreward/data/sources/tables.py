@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from abc import ABC, abstractmethod
+from bisect import bisect_right
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
+from itertools import accumulate
 from pathlib import Path
 from typing import Any, Protocol
 
-from mmreward.data.sources.base import Split
+from mmreward.data.sources.base import SPLITS, Split
 from mmreward.errors import UserError
 from mmreward.records import Record, RecordError
 
@@ -22,19 +25,18 @@ class Rows(Protocol):
     def where(self, index: int) -> str: ...
 
 
-class Reader(Protocol):
-    """Turns rows of one layout into records.
+class Reader(ABC):
+    """Turns rows of one layout into records."""
 
-    record:        raises RecordError, without file and row
-    check_columns: UserError if the settings name columns that no row read so far had
-    unread:        columns of the rows read so far that are no field of a record
-    """
+    @abstractmethod
+    def record(self, row: Mapping[str, Any]) -> Record:
+        """Raises RecordError, without file and row; for an image that cannot be had, only when it
+        is looked at."""
 
-    def record(self, row: Mapping[str, Any]) -> Record: ...
-
-    def check_columns(self) -> None: ...
-
-    def unread(self) -> list[str]: ...
+    def unread(self) -> list[str]:
+        """Columns of the rows read so far that are no field of a record. UserError if the settings
+        name columns that none of these rows had."""
+        return []
 
 
 @dataclass(frozen=True)
@@ -64,17 +66,46 @@ class Table:
         )
 
 
+class Tables:
+    """Tables one after another; a row is named by its number in all of them."""
+
+    def __init__(self, tables: Sequence[Table]) -> None:
+        self.tables = tables
+        self._starts = list(accumulate((len(table.rows) for table in tables), initial=0))
+
+    def __len__(self) -> int:
+        return self._starts[-1]
+
+    def find(self, number: int) -> tuple[Table, int]:
+        """The table of a row, and its number there."""
+        t = bisect_right(self._starts, number) - 1
+        return self.tables[t], int(number) - self._starts[t]
+
+    def record(self, number: int) -> Record:
+        """Raises RecordError, without file and row."""
+        table, row = self.find(number)
+        return table.record(row)
+
+    def where(self, number: int) -> str:
+        """File and row, for messages."""
+        table, row = self.find(number)
+        return table.rows.where(row)
+
+
 def data_name(name: str | None, path: str) -> str:
     """`name`, or that of the file or folder, without suffixes."""
     return name or Path(path).resolve().name.split(".")[0]
 
 
 def file_tables(
-    paths: Mapping[Split, str | None], open_file: Callable[[Path, Split], list[Table]]
+    train: str | None,
+    validation: str | None,
+    test: str | None,
+    open_file: Callable[[Path, Split], list[Table]],
 ) -> list[Table]:
     """The tables of the files given for the splits; UserError for one that does not exist."""
     tables = []
-    for split, given in paths.items():
+    for split, given in zip(SPLITS, (train, validation, test), strict=True):
         key = "data.source.path" if split == "train" else f"data.source.{split}_path"
         if given is None:
             if split == "train":

@@ -11,28 +11,23 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 from helpers import image, record
-from own_data import all_records, row, sizes, source, straddling, text_rows, write_jsonl
+from own_data import all_records, png, row, sizes, source, straddling, text_rows, write_jsonl
 
 from mmreward.data.encoding import Encoder
-from mmreward.data.preparation import (
-    Prepared,
-    apply_template,
-    drop_images,
-    parse_template,
-    sample_text,
-)
 from mmreward.data.sources.base import SPLITS
 from mmreward.data.sources.jsonl import Jsonl
 from mmreward.data.sources.shapes import Shapes
+from mmreward.data.transforms import Transform, apply_template, drop_images, parse_template
 from mmreward.errors import UserError
 from mmreward.model.tiny import tiny_tokenizer
 from mmreward.records import Message, Record, Response
 
 SHAPES = Shapes(8, 4, 4)
+DROP = Transform("drop")
 
 
 def test_nothing_changes_by_default() -> None:
-    prepared = Prepared(SHAPES)
+    prepared = SHAPES.through(Transform())
     ids = [[r.id for r in one.split("train")] for one in (prepared, SHAPES)]
     assert ids[0] == ids[1]
     assert prepared.name == "shapes" and prepared.bad_records == []
@@ -40,7 +35,7 @@ def test_nothing_changes_by_default() -> None:
 
 def test_dropped_images_leave_text_that_a_text_backbone_reads() -> None:
     before = SHAPES.split("test")
-    after = Prepared(SHAPES, images="drop").split("test")
+    after = SHAPES.through(DROP).split("test")
     assert len(after) == 4
     for old, new in zip(before, after, strict=True):
         assert old.media and not new.media
@@ -79,10 +74,22 @@ def test_dropped_images_are_not_looked_at(tmp_path: Path, kind: str) -> None:
         pytest.importorskip("datasets")
     with pytest.raises(UserError, match="row 1: image file .*gone.png does not exist"):
         source(*given).split("train")
-    dropped = Prepared(source(*given, "data.images=drop"), "drop").split("train")
+    dropped = source(*given).through(DROP).split("train")
     assert [r.prompt for r in dropped] == [f" {n}?" for n in range(len(cells))]
     assert not any(r.media for r in dropped)
     assert list(pickle.loads(pickle.dumps(dropped))) == list(dropped)
+
+
+def test_only_urls_of_images_that_are_kept_are_fetched(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
+    path = write_jsonl(tmp_path / "a.jsonl", [row(image="http://127.0.0.1:9/a.png")])
+    own = Jsonl(str(path), validation=0, test=0, fetch_urls=True)
+    (record,) = own.through(DROP).split("train")
+    assert record.prompt == "What colour is it?" and not record.media
+    with pytest.raises(UserError, match=r"row 1: image .*a\.png cannot be fetched"):
+        own.split("train")
 
 
 def test_records_without_their_images_are_split_by_prompt(tmp_path: Path) -> None:
@@ -91,7 +98,7 @@ def test_records_without_their_images_are_split_by_prompt(tmp_path: Path) -> Non
         row(query=f"q{n // 10}", image=f"{n}.png", response=[f"a{n % 5}", "b"]) for n in range(200)
     ]
     path = str(write_jsonl(tmp_path / "a.jsonl", rows))
-    dropped = Jsonl(path, validation=0.1, test=0.1, images="drop")
+    dropped = Jsonl(path, validation=0.1, test=0.1).through(DROP)
     assert sizes(dropped) == {"train": 160, "validation": 20, "test": 20}
     assert straddling(dropped) == set()
     assert len({record.group for record in all_records(dropped)}) == 20
@@ -101,17 +108,17 @@ def test_records_without_their_images_contradict_only_with_the_same_one(tmp_path
     opposite = {"human_ranking": [1, 0]}
     rows = [row(image="1.png"), row(image="2.png", **opposite)]
     path = write_jsonl(tmp_path / "a.jsonl", rows)
-    options: dict[str, Any] = {"validation": 0, "test": 0, "images": "drop"}
-    assert len(Jsonl(str(path), **options).split("train")) == 2
+    options: dict[str, Any] = {"validation": 0, "test": 0}
+    assert len(Jsonl(str(path), **options).through(DROP).split("train")) == 2
     write_jsonl(path, [*rows, row(image="2.png")])
     with pytest.raises(UserError, match=r"row 2: it contradicts .*row 3"):
-        Jsonl(str(path), **options).split("train")
+        Jsonl(str(path), **options).through(DROP).split("train")
 
 
 def test_a_placeholder_without_an_image_is_bad_even_if_it_is_dropped(tmp_path: Path) -> None:
     path = write_jsonl(tmp_path / "a.jsonl", [row(query="<image> <image> ?", image="1.png")])
     with pytest.raises(UserError, match="2 image placeholders .* but the row has 1 image"):
-        Jsonl(str(path), validation=0, test=0, images="drop").split("train")
+        Jsonl(str(path), validation=0, test=0).through(DROP).split("train")
 
 
 def test_texts_around_a_dropped_image_close_up() -> None:
@@ -170,11 +177,11 @@ def test_a_query_with_braces_is_only_text() -> None:
 )
 def test_other_templates_are_refused(template: str) -> None:
     with pytest.raises(UserError, match=r"data\.prompt_template"):
-        Prepared(SHAPES, prompt_template=template)
+        Transform(prompt_template=template)
 
 
 def test_blind_images_are_grey_in_what_is_fitted_and_whole_in_the_test() -> None:
-    blind = Prepared(SHAPES, images="blind")
+    blind = SHAPES.through(Transform("blind"))
     for split in SPLITS:
         before, after = SHAPES.split(split)[0], blind.split(split)[0]
         assert (before.messages, before.responses) == (after.messages, after.responses)
@@ -188,50 +195,32 @@ def test_blind_images_are_grey_in_what_is_fitted_and_whole_in_the_test() -> None
             assert colours[0] == [(width * height, (128, 128, 128))]
 
 
+def test_neither_grey_images_nor_a_template_move_rows_between_splits(tmp_path: Path) -> None:
+    for n in range(5):
+        (tmp_path / f"{n}.png").write_bytes(png(shade=n))
+    rows = [row(id=f"r{n}", query=f"q{n}?", image=f"{n % 5}.png") for n in range(40)]
+    rows += [row(id=f"t{n}", query=f"text {n // 2}?", response=[f"a{n}", "b"]) for n in range(40)]
+    own = Jsonl(str(write_jsonl(tmp_path / "a.jsonl", rows)), validation=0.2, test=0.2)
+    for changed in (own.through(Transform("blind")), own.through(Transform("keep", "Q: {query}"))):
+        for split in SPLITS:
+            before, after = own.split(split), changed.split(split)
+            assert len(before) > 10
+            assert [(r.source_id, r.group) for r in after] == [
+                (r.source_id, r.group) for r in before
+            ]
+
+
 def test_other_ways_with_images_are_refused() -> None:
     with pytest.raises(UserError, match=r"data\.images=shrink should be keep, drop or blind"):
-        Prepared(SHAPES, images="shrink")
+        Transform("shrink")
 
 
 def test_both_together_over_rows_with_bad_ones(tmp_path: Path) -> None:
     path = write_jsonl(tmp_path / "a.jsonl", [*text_rows(2), row(response=["a"], extra=1)])
     source = Jsonl(str(path), validation=0, test=0, on_bad_record="skip")
-    prepared = Prepared(source, "drop", "Rate: {query}")
+    prepared = source.through(Transform("drop", "Rate: {query}"))
     records = prepared.split("train")
     assert [r.prompt for r in records] == ["Rate: What is 0 plus 0?", "Rate: What is 1 plus 1?"]
     assert [bad.where for bad in prepared.bad_records] == [f"{path} row 3"]
     assert prepared.unread_columns == ["extra"]
     assert list(pickle.loads(pickle.dumps(records))) == list(records)
-
-
-def test_the_sample_shows_what_a_record_holds() -> None:
-    one = record(
-        "Is ",
-        0,
-        " red?\nSay.",
-        media=(image(30, 20),),
-        answers=("no", "y" * 400),
-        ranks=(1, 0),
-        where="pairs.jsonl row 4",
-    )
-    assert sample_text([one], most=20).splitlines() == [
-        "pairs.jsonl row 4",
-        "  user: Is [image 30x20] red… (26 characters)",
-        "  rank 0: yyyyyyyyyyyyyyyyyyyy… (400 characters)",
-        "  rank 1: no",
-    ]
-    loud = record("a\x1b[2J\r\tb\nc", answers=("\x1b]0;x\x07", "\u202eb"), where="x\x1b[1m")
-    assert sample_text([loud]).splitlines() == [
-        "x\\x1b[1m",
-        "  user: a\\x1b[2J\\r\tb",
-        "    c",
-        "  rank 0: \\x1b]0;x\\x07",
-        "  rank 1: \\u202eb",
-    ]
-    many = [record(f"q{n}", where=f"row {n}") for n in range(11)]
-    assert [line for line in sample_text(many).splitlines() if line.startswith("row")] == [
-        "row 0",
-        "row 5",
-        "row 10",
-    ]
-    assert sample_text([]) == ""
