@@ -2,11 +2,11 @@ PYTHON ?= python3
 
 VENV := .venv
 BIN := $(VENV)/bin
-# One thread a process: the tests' tensors are too small to gain from more.
-PYTEST := OMP_NUM_THREADS=1 HF_HUB_OFFLINE=1 $(BIN)/python -m pytest
+# Two processes of one thread each: the tests' tensors are too small to gain from more threads.
+PYTEST := OMP_NUM_THREADS=1 HF_HUB_OFFLINE=1 $(BIN)/python -m pytest -n 2 --dist loadscope
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo test test-slow test-all check ui
+.PHONY: help setup demo test test-slow test-long test-all check ui
 
 help:  ## show this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## /{printf "make %-10s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -22,12 +22,15 @@ demo: setup  ## train the default model on handwritten digits and evaluate it
 	$(BIN)/python run.py
 
 test: setup  ## run the fast tests
-	$(PYTEST) -m "not slow"
+	$(PYTEST) -m "not slow and not long"
 
 test-slow: setup  ## run the slow tests
-	$(PYTEST) -m slow
+	$(PYTEST) -m "slow and not long"
 
-test-all: test test-slow  ## run all tests
+test-long: setup  ## run whole matrices and long fault runs
+	$(PYTEST) -m long
+
+test-all: test test-slow test-long  ## run all tests
 
 check: setup  ## lint, formatting, types and layers
 	$(BIN)/ruff check
