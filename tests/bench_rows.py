@@ -12,6 +12,7 @@ import pyarrow.parquet as pq
 from mmreward.analysis.metrics import evaluate
 from mmreward.analysis.pairs import PairTable, pair_tables
 from mmreward.benchmarks.base import BenchmarkSet
+from mmreward.benchmarks.references import reference
 from mmreward.data.preparation import Prepared
 from mmreward.records import Message, Record, Response
 from mmreward.scoring.table import (
@@ -62,7 +63,7 @@ def pairs(folder: Path, found: BenchmarkSet, scorer: Scorer) -> PairTable:
 
 
 def metrics(folder: Path, found: BenchmarkSet, scorer: Scorer) -> dict[str, Any]:
-    return evaluate(scored(folder, found, scorer))[found.name]
+    return evaluate(scored(folder, found, scorer), reference)[found.name]
 
 
 def by_rank(record: Record) -> list[float]:

@@ -6,8 +6,8 @@ from PIL import Image
 from score_tables import make, table
 
 from mmreward.analysis.pairs import pair_tables
+from mmreward.report.examples import SHOWN, mistakes_figure, worst_mistakes
 from mmreward.report.figures import save
-from mmreward.report.mistakes import SHOWN, mistakes_figure, worst_mistakes
 
 
 def pairs(folder, margins, records=None):

@@ -10,7 +10,7 @@ from mmreward.analysis.metrics import evaluate, write_metrics
 from mmreward.analysis.runs import read_runs
 from mmreward.records import Media, Message, Record, Response
 from mmreward.report.comparison import write_comparison
-from mmreward.report.pictures import keep, pictures
+from mmreward.report.examples import keep, pictures
 from mmreward.report.run import write_report
 from mmreward.scoring.table import read_table
 

@@ -18,6 +18,7 @@ from mmreward.analysis.metrics import METRICS, write_metrics
 from mmreward.analysis.metrics import evaluate as compute_metrics
 from mmreward.analysis.pairs import MODEL
 from mmreward.benchmarks.base import BenchmarkSet
+from mmreward.benchmarks.references import reference
 from mmreward.config import load_run_config
 from mmreward.data.bad_records import BadRecord, write_bad_records
 from mmreward.data.prefix import Collate
@@ -26,7 +27,7 @@ from mmreward.errors import UserError
 from mmreward.model.bundle import load_bundle
 from mmreward.model.reward import RewardModel
 from mmreward.records import Record
-from mmreward.report.pictures import keep as keep_images
+from mmreward.report.examples import keep as keep_images
 from mmreward.report.run import print_summary, write_report
 from mmreward.scoring.evaluate import Condition, find_condition, score_condition
 from mmreward.scoring.table import SETS, ScoreWriter, read_table, record_row, write_records
@@ -117,7 +118,7 @@ def evaluate_model(
     keep_images(folder, (record for found in sets for record in found.records), table)
     if training is None:
         training = _cost(folder)
-    metrics = write_metrics(folder, compute_metrics(table), training)
+    metrics = write_metrics(folder, compute_metrics(table, reference), training)
     write_report(folder, metrics, table, read_curves(folder))
     return metrics
 
