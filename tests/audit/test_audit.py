@@ -54,6 +54,10 @@ def test_pairs_that_repeat_contradict_or_say_the_same():
         "same_answers": [["row 5"]],
     }
     assert (found["n_pairs"], found["n_judged_equal"]) == (7, 1)
+    told = content_warnings({"splits": {"train": found}, "overlap": {}})
+    assert all("train: 1 of 7 pairs" in words(one) for one in told if "n_pairs" in one.numbers)
+    repeats = {"contradictions", "duplicates", "same_answers"}
+    assert repeats < {one.kind for one in told}
     assert found["answers"] == {"2": 5, "3": 1}
 
 

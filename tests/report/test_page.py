@@ -1,6 +1,6 @@
 from PIL import Image
 
-from mmreward.report.page import OVERVIEW_WIDTH, write_overview
+from mmreward.report.page import OVERVIEW_WIDTH, write_html, write_overview
 
 
 def test_the_overview_stacks_the_reports_figures_in_their_order(tmp_path):
@@ -19,3 +19,12 @@ def test_the_overview_stacks_the_reports_figures_in_their_order(tmp_path):
 def test_a_report_without_figures_has_no_overview(tmp_path):
     write_overview(tmp_path, "words")
     assert not (tmp_path / "overview.png").exists()
+
+
+def test_page_embeds_nothing_from_elsewhere(tmp_path):
+    (tmp_path / "secret.png").write_bytes(b"private")
+    report = tmp_path / "run" / "report.md"
+    report.parent.mkdir()
+    report.write_text("# R\n\n![a](../secret.png) ![b](missing.png)\n")
+    html = write_html(report).read_text()
+    assert "base64" not in html and 'src="../secret.png"' in html
