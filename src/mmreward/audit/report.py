@@ -184,8 +184,8 @@ def _overlap(overlaps: Mapping[str, Numbers]) -> Iterator[str]:
                 "images are not there."
             )
         if values.get("not_compared"):
-            rows_ = count(values["not_compared"])
-            not_whole.append(f"- {rows_} rows of {right} cannot be read: not compared.")
+            lost = count(values["not_compared"])
+            not_whole.append(f"- {lost} rows of {right} cannot be read: not compared.")
         examples += [
             f"- {name}, {SHARED[kind]}: `{inline(ours)}` and `{inline(theirs)}` "
             f"({100 * similarity:.0f} %)"

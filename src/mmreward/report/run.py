@@ -145,6 +145,7 @@ def _training(folder: Path, training: Metrics, curves: Mapping[str, Curve]) -> I
     if training:
         rows = [[name.replace("_", " "), quantity(value)] for name, value in training.items()]
         yield Table(texts("") + numbers(""), rows).markdown()
-    for name, rows_ in curves.items():
-        title = f"{name}: {rows_[-1][1]:.3g} after {rows_[-1][0]} steps"
-        yield save_figure(folder, name, plots.learning_figure(title, name, rows_))
+    for name, curve in curves.items():
+        steps, last = curve[-1]
+        title = f"{name}: {last:.3g} after {steps} steps"
+        yield save_figure(folder, name, plots.learning_figure(title, name, curve))
