@@ -12,6 +12,7 @@ import pyarrow.parquet as pq
 from mmreward.analysis.metrics import evaluate
 from mmreward.analysis.pairs import PairTable, pair_tables
 from mmreward.benchmarks.base import BenchmarkSet
+from mmreward.benchmarks.references import reference
 from mmreward.data.sources.base import Source
 from mmreward.data.transforms import Transform
 from mmreward.records import Message, Record, Response
@@ -64,7 +65,7 @@ def pairs(folder: Path, found: BenchmarkSet, scorer: Scorer) -> PairTable:
 
 
 def metrics(folder: Path, found: BenchmarkSet, scorer: Scorer) -> dict[str, Any]:
-    return evaluate(scored(folder, found, scorer))[found.name]
+    return evaluate(scored(folder, found, scorer), reference)[found.name]
 
 
 def by_rank(record: Record) -> list[float]:

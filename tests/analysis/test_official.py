@@ -17,14 +17,15 @@ from mmreward import benchmarks
 from mmreward.analysis.comparison import common_sets, compare
 from mmreward.analysis.intervals import accuracy_interval, macro_interval, macro_mean
 from mmreward.analysis.metrics import evaluate, write_metrics
-from mmreward.analysis.official import Metric, official, reference
+from mmreward.analysis.official import Metric, official
 from mmreward.analysis.runs import read_runs
 from mmreward.benchmarks.mm_rlhf_rewardbench import MMRLHFRewardBench
 from mmreward.benchmarks.mmrb2 import MMRB2
+from mmreward.benchmarks.references import reference
 from mmreward.benchmarks.vl_rewardbench import VARIANTS, VLRewardBench
 from mmreward.config import CONF
 from mmreward.report.comparison import write_comparison
-from mmreward.report.official import official_lines
+from mmreward.report.official import official_numbers
 from mmreward.report.run import summary_table, write_report
 from mmreward.scoring.table import read_table
 
@@ -59,7 +60,7 @@ def test_the_name_in_the_table_decides_whoever_wrote_it(tmp_path) -> None:
         for i, name in enumerate(("general", "hallucination", "reasoning"))
     ]
     scores = {"intact": [[1, 0], [0, 1], [1, 1]]}
-    found = evaluate(table(tmp_path, records, scores, benchmark="vl_rewardbench"))
+    found = evaluate(table(tmp_path, records, scores, benchmark="vl_rewardbench"), reference)
     numbers = found["vl_rewardbench"]["official"]
     assert {key: n["value"] for key, n in numbers.items()} == pytest.approx(
         {"overall": 1 / 3, "macro": 1 / 3, "general": 1, "hallucination": 0, "reasoning": 0}
@@ -70,15 +71,17 @@ def test_the_name_in_the_table_decides_whoever_wrote_it(tmp_path) -> None:
 
 @pytest.mark.parametrize("name", ["mine", "base", "../official", "os", "digits", "hh_harmless"])
 def test_other_names_have_no_official_numbers(tmp_path, name) -> None:
-    found = evaluate(table(tmp_path, [make("q")], {"intact": [[1, 0]]}, benchmark=name))[name]
+    found = evaluate(table(tmp_path, [make("q")], {"intact": [[1, 0]]}, benchmark=name), reference)[
+        name
+    ]
     assert found["official"] == {}
-    assert list(official_lines(name, {"this run": found})) == []
+    assert list(official_numbers({"this run": found}, found["reference"])) == []
 
 
 def test_only_the_test_split_is_the_benchmark(tmp_path) -> None:
     records = [make("q", category="general")]
     one = table(tmp_path, records, {"intact": [[1, 0]]}, "vl_rewardbench", split="validation")
-    assert evaluate(one)["vl_rewardbench/validation"]["official"] == {}
+    assert evaluate(one, reference)["vl_rewardbench/validation"]["official"] == {}
 
 
 def test_a_metric_is_a_mean_or_a_mean_of_means_with_its_interval() -> None:
@@ -102,7 +105,9 @@ def test_a_metric_is_a_mean_or_a_mean_of_means_with_its_interval() -> None:
 def test_a_control_that_misses_records_has_no_official_number(tmp_path) -> None:
     records = [make(f"q{i}", image=f"i{i}" if i else "", category="general") for i in range(3)]
     scores = {"intact": [[1, 0]] * 3, "blind_image": [None, [1, 0], [1, 0]]}
-    found = evaluate(table(tmp_path, records, scores, "vl_rewardbench"))["vl_rewardbench"]
+    found = evaluate(table(tmp_path, records, scores, "vl_rewardbench"), reference)[
+        "vl_rewardbench"
+    ]
     controls = found["official"]["overall"]["controls"]
     assert "blind_image" in found["controls"] and "blind_image" not in controls
     assert set(controls) == {"longer", "shorter", "newlines", "random", "first"}
@@ -200,7 +205,7 @@ def test_published_parts_give_the_published_whole(name, whole, parts) -> None:
 
 
 def report(folder: Path, one) -> str:
-    numbers = write_metrics(folder, evaluate(one))
+    numbers = write_metrics(folder, evaluate(one, reference))
     return write_report(folder, numbers, one).read_text()
 
 
@@ -237,7 +242,7 @@ def test_rows_that_were_not_scored_are_in_every_result(tmp_path) -> None:
     write_jsonl(tmp_path / "reasoning.jsonl", rows)
     found = MMRB2(str(tmp_path), rows=5, tasks=["reasoning"]).load(own())
     one = scored(tmp_path, found, by_rank)
-    numbers = evaluate(one)["mmrb2"]
+    numbers = evaluate(one, reference)["mmrb2"]
     assert numbers["rows"]["unusable"][0]["n"] == 3
     text = report(tmp_path, one)
     assert (
@@ -252,7 +257,7 @@ def test_rows_that_were_not_scored_are_in_every_result(tmp_path) -> None:
     scored(other, found, lambda r: [0.0, 1.0])
     runs = read_runs([], [tmp_path, other])
     sets = common_sets(runs)
-    comparison = compare(runs, sets)
+    comparison = compare(runs, sets, references=reference)
     page = write_comparison(tmp_path / "report", comparison, sets).with_suffix(".md").read_text()
     assert page.count("3 of 5 rows could not be scored") == 2
     rows_of = [
@@ -269,7 +274,7 @@ def test_a_comparison_has_them_for_every_run(tmp_path) -> None:
         scored(tmp_path / name, found, lambda r: [places[r.id] % share == 0, 0.5])  # noqa: B023
     runs = read_runs([], [tmp_path / "half", tmp_path / "third"])
     sets = common_sets(runs)
-    comparison = compare(runs, sets)
+    comparison = compare(runs, sets, references=reference)
     values = {
         run: row["metrics"]["official"]["overall"]["value"]
         for run, row in comparison["benchmarks"]["vl_rewardbench"]["runs"].items()
@@ -296,16 +301,17 @@ def test_restricted_pairs_keep_their_scores(tmp_path) -> None:
         scored(tmp_path / name, part, by_rank)
     sets = common_sets(read_runs([], [tmp_path / "all", tmp_path / "some"]))
     both = sets["mm_rlhf_rewardbench"].tables
-    assert [official(one)["acc_plus"]["n"] for one in both.values()] == [3, 3]
-    assert official(sets["mm_rlhf_rewardbench"].own["all"])["acc_plus"]["n"] == 4
+    known = reference("mm_rlhf_rewardbench")
+    assert [official(one, known)["acc_plus"]["n"] for one in both.values()] == [3, 3]
+    assert official(sets["mm_rlhf_rewardbench"].own["all"], known)["acc_plus"]["n"] == 4
 
 
 def test_the_screen_shows_headline_numbers_only(tmp_path) -> None:
-    numbers = {"benchmarks": evaluate(scored(tmp_path, vl_set(tmp_path), by_rank))}
+    numbers = {"benchmarks": evaluate(scored(tmp_path, vl_set(tmp_path), by_rank), reference)}
     from rich.console import Console
 
     console = Console(width=100, record=True, file=open("/dev/null", "w"))  # noqa: SIM115
-    console.print(summary_table(numbers))
+    console.print(summary_table(numbers).rich())
     text = console.export_text()
     assert "official Overall" in text and "official Macro average" in text
     assert "General" not in text and "split" not in text
@@ -314,7 +320,7 @@ def test_the_screen_shows_headline_numbers_only(tmp_path) -> None:
 def test_a_macro_average_stands_beside_every_accuracy(tmp_path) -> None:
     records = [make(f"q{i}", category="a" if i < 3 else "b") for i in range(4)]
     one = table(tmp_path, records, {"intact": [[1, 0], [1, 0], [1, 1], [0, 1]]})
-    macro = evaluate(one)["b"]["macro"]
+    macro = evaluate(one, reference)["b"]["macro"]
     assert macro["accuracy"] == pytest.approx((2.5 / 3 + 0) / 2)
     assert macro["strict"] == pytest.approx((2 / 3 + 0) / 2)
     assert macro["accuracy_ci95"][0] < macro["accuracy"] < macro["accuracy_ci95"][1]

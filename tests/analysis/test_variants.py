@@ -9,11 +9,12 @@ from score_tables import make
 from sweeps import draws, records, run
 
 from mmreward.analysis.comparison import common_sets, compare
+from mmreward.analysis.findings import remarks, variants_finding
 from mmreward.analysis.paired import holm, sign_flip
 from mmreward.analysis.runs import expand, read_runs
-from mmreward.report.variants import summary_metrics, variants_tables, write_variants
-from mmreward.report.variants_figure import variants_figure
-from mmreward.report.variants_wording import headline, remarks
+from mmreward.report.comparison_figures import variants_figure
+from mmreward.report.variants import screen_tables, summary_metrics, write_variants
+from mmreward.report.wording import words
 
 N = 120
 VARIANTS = ("base", "enhanced", "contrastive")
@@ -129,7 +130,7 @@ def test_one_seed_three_times_is_one_seed(tmp_path, outcomes):
     alone = comparison["benchmarks"]["digits"]["runs"][first]
     assert row["over_pairs_ci95"] == alone["metrics"]["accuracy_ci95"]
     assert list(row["repeats"].values()) == [first, first]
-    sentences = remarks(comparison)
+    sentences = [words(remark) for remark in remarks(comparison)]
     assert len(sentences) == 2
     said = f"base s0 (1) has the same seed as {first} and does not count again"
     assert sentences[0] == f"left out: {said}"
@@ -142,7 +143,7 @@ def test_one_seed_three_times_is_one_seed(tmp_path, outcomes):
     comparison = compared(tmp_path)
     found = comparison["benchmarks"]["digits"]["variants"]
     said = "p of enhanced is the largest of as many seeds as both have: base has 2, enhanced 1"
-    assert remarks(comparison)[-1] == said
+    assert words(remarks(comparison)[-1]) == said
     row = found["base"]
     assert row["seeds"] == 2 and len(row["repeats"]) == 2
     assert row["accuracy"] == pytest.approx((base.mean() + other.mean()) / 2)
@@ -185,14 +186,14 @@ def test_one_seed_each(tmp_path, outcomes):
             assert row["difference"]["over_pairs_ci95"] == half["ci95"]
             assert row["difference"]["p"] == pytest.approx(half["p"], abs=0.01)
     variants_figure(comparison)
-    assert "1 seed each" in headline("digits", found)
+    assert "1 seed each" in words(variants_finding("digits", found["variants"]))
 
 
 def test_screen_and_files(tmp_path, comparison):
     console = Console(width=110)
     with console.capture() as capture:
-        for table in variants_tables(comparison):
-            console.print(table)
+        for table in screen_tables(comparison):
+            console.print(table.rich())
     screen = capture.get()
     found = comparison["benchmarks"]["digits"]["variants"]
     for name, row in found.items():
@@ -217,8 +218,8 @@ def test_pairs_that_one_run_lacks_are_told_beside_the_table(tmp_path, outcomes):
     run(tmp_path / "1", asked[:-5], right[:-5], "enhanced")
     comparison = compared(tmp_path)
     lost = "Pairs left out because another run lacks them: 5 of base s0."
-    (table,) = variants_tables(comparison)
-    assert table.caption == lost
+    (table,) = screen_tables(comparison)
+    assert table.note == lost
     assert lost in write_variants(tmp_path, comparison, tmp_path / "report.html")[0].read_text()
 
 
@@ -258,4 +259,7 @@ NO, YES, HERE, ALONE = (0.2, [-0.3, 0.1]), (0.01, [-0.15, -0.05]), (0.01, [-0.3,
     ],
 )
 def test_headlines(rows, said):
-    assert headline("digits", variants(*rows)) == f"digits: {said} (2 seeds each)"
+    assert (
+        words(variants_finding("digits", variants(*rows)["variants"]))
+        == f"digits: {said} (2 seeds each)"
+    )

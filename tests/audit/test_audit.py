@@ -7,14 +7,14 @@ import pytest
 from PIL import Image
 from score_tables import DATA, make, published
 
-from mmreward.audit.audit import OtherSet, audit, one_line
+from mmreward.audit.audit import OtherSet, audit
+from mmreward.audit.findings import content_warnings, findings, summary, warnings
 from mmreward.audit.profile import profile
 from mmreward.audit.report import write_audit
-from mmreward.audit.wording import content_warnings, findings, warnings
 from mmreward.data.bad_records import BadRecord
 from mmreward.data.sources.digits import Digits
 from mmreward.errors import UserError
-from mmreward.report.wording import percent, span
+from mmreward.report.wording import percent, span, words
 
 
 class Records:
@@ -54,6 +54,10 @@ def test_pairs_that_repeat_contradict_or_say_the_same():
         "same_answers": [["row 5"]],
     }
     assert (found["n_pairs"], found["n_judged_equal"]) == (7, 1)
+    told = content_warnings({"splits": {"train": found}, "overlap": {}})
+    assert all("train: 1 of 7 pairs" in words(one) for one in told if "n_pairs" in one.numbers)
+    repeats = {"contradictions", "duplicates", "same_answers"}
+    assert repeats < {one.kind for one in told}
     assert found["answers"] == {"2": 5, "3": 1}
 
 
@@ -63,11 +67,11 @@ def test_rules_and_order_are_measured_and_warned_of():
     rules = found["splits"]["train"]["rules"]
     assert rules["newlines"]["accuracy"] == rules["first"]["accuracy"] == 1
     assert rules["longer"]["accuracy"] == 0 and rules["longer"]["n"] == 80
-    text = " ".join(warnings(found))
+    text = " ".join(map(words, warnings(found)))
     assert "decides 100.0 % of the pairs without image or meaning" in text
     assert "listed first is the better one in 100.0 % of train" in text
-    assert "'shorter answer wins' is right in 100.0 %" in one_line(found) or (
-        "'more line breaks win' is right in 100.0 %" in one_line(found)
+    assert "'shorter answer wins' is right in 100.0 %" in words(summary(found)) or (
+        "'more line breaks win' is right in 100.0 %" in words(summary(found))
     )
 
 
@@ -85,7 +89,8 @@ def test_answers_that_win_whatever_is_asked_are_found():
     found = audit(Records(always))
     (template,) = [t for t in found["splits"]["train"]["templates"] if "object" in t["text"]]
     assert (template["n"], template["wins"], template["losses"]) == (40, 0, 40)
-    assert any("wins 0 of its 40 pairs" in warning for warning in warnings(found))
+    told = [one.numbers for one in warnings(found) if one.kind == "answer_tells"]
+    assert {**template, "split": "train"} in told
 
 
 def test_records_shared_between_splits_and_with_another_source():
@@ -97,9 +102,9 @@ def test_records_shared_between_splits_and_with_another_source():
     assert found["overlap"]["train -> test"]["same"] == 1
     assert found["overlap"]["train -> bench"]["same"] == 1
     assert found["overlap"]["test -> bench"]["same"] == 2
-    text = " ".join(warnings(found))
+    text = " ".join(map(words, warnings(found)))
     assert "Of the 22 records of test, some are shared with train: 1 (text and images)" in text
-    assert "records in both train and test: 1" in one_line(found)
+    assert "records in both train and test: 1" in words(summary(found))
 
 
 def test_records_whose_images_are_not_there_are_compared_by_text(tmp_path):
@@ -126,8 +131,8 @@ def test_left_out_rows_are_counted_by_reason():
     assert next(iter(found["left_out"].values()))[1] == (
         "x.jsonl row 0: image img_0/a.png does not exist"
     )
-    assert "5 rows cannot be used" in warnings(found)[0]
-    assert "rows left out: 5" in one_line(found)
+    assert "5 rows cannot be used" in words(warnings(found)[0])
+    assert "rows left out: 5" in words(summary(found))
 
 
 def test_images_are_measured_and_missing_ones_named(tmp_path):
@@ -149,7 +154,7 @@ def test_a_sample_is_drawn_over_the_whole_split_and_said():
     train = found["splits"]["train"]
     assert (train["n_records"], train["n_sampled"], train["n_pairs"]) == (400, 100, 100)
     assert audit(Records(records), max_records=100) == found
-    assert "100 pairs (100 of 400 records of train)" in one_line(found)
+    assert "100 pairs (100 of 400 records of train)" in words(summary(found))
 
 
 def test_what_only_a_judge_could_use_is_no_warning_about_the_content():
@@ -157,9 +162,9 @@ def test_what_only_a_judge_could_use_is_no_warning_about_the_content():
                for r in balanced(80)]  # fmt: skip
     found = audit(Records(records, test=records[:5], bad=[BadRecord("row 1", "it is empty")]))
     rows, order, *rest = warnings(found)
-    assert "1 row cannot be used" in rows and "listed first" in order
+    assert (rows.kind, rows.numbers["n"], order.kind) == ("rows_left_out", 1, "first_is_better")
     assert rest and content_warnings(found) == rest
-    assert any("memory" in text for text in rest)
+    assert "records_shared" in [warning.kind for warning in rest]
 
 
 def test_nothing_to_learn_from_is_an_error():
@@ -196,9 +201,9 @@ def test_report_shows_the_numbers_and_figures(tmp_path):
         for rule in values["rules"].values():
             assert f"| {percent(rule['accuracy'])} | {span(rule['accuracy_ci95'])} |" in text
     for sentence in findings(found):
-        assert f"- {sentence}" in text
+        assert f"- {words(sentence)}" in text
     for warning in warnings(found):
-        assert f"> **Warning.** {warning}" in text
+        assert f"> **Warning.** {words(warning)}" in text
     assert re.search(r"\| test \| train \| 11 \| 1 \| 0 \|", text)
     html = page.read_text()
     assert "<script>" not in html and "&lt;script&gt;" in html

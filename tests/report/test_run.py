@@ -5,10 +5,11 @@ import pytest
 from PIL import Image
 from rich.console import Console
 
+from mmreward.analysis.findings import findings, warnings
 from mmreward.analysis.metrics import evaluate, write_metrics
 from mmreward.records import Media, Message, Record, Response
 from mmreward.report.run import print_summary, write_report
-from mmreward.report.wording import findings, percent, points, span, warnings
+from mmreward.report.wording import percent, points, span, words
 from mmreward.scoring.table import Key, ScoreWriter, read_table, record_row, write_records
 
 CONDITIONS = ("intact", "blind_image", "untrained")
@@ -54,7 +55,7 @@ def test_a_good_model_gets_no_warning(tmp_path):
     _, metrics = run(tmp_path, LOOKS)
     digits = metrics["benchmarks"]["digits"]
     assert warnings(digits) == []
-    first, image, rules = findings(digits)
+    first, image, rules = map(words, findings(digits))
     assert percent(digits["accuracy"]) in first and "120 pairs" in first
     assert span(digits["accuracy_ci95"]) in first
     assert points(digits["image_gain"]["difference"]) in image and "the model uses them" in image
@@ -65,31 +66,31 @@ def test_a_model_that_does_not_look_is_called_so(tmp_path):
     _, metrics = run(tmp_path, BLIND)
     digits = metrics["benchmarks"]["digits"]
     (warning,) = warnings(digits)
-    assert "image gain" in warning and "contains 0" in warning
-    assert "no use of them is shown" in findings(digits)[1]
+    assert warning.kind == "image_gain_unshown" and warning.numbers == digits["image_gain"]
+    assert findings(digits)[1].kind == "images_unused"
 
 
 def test_a_coin_is_called_a_coin(tmp_path):
     _, metrics = run(tmp_path, COIN, seed=2)
-    text = " ".join(warnings(metrics["benchmarks"]["digits"]))
-    assert "cannot be told from a coin" in text
-    assert "Training is not shown to help" in text
+    kinds = [warning.kind for warning in warnings(metrics["benchmarks"]["digits"])]
+    assert "coin" in kinds and "training_unshown" in kinds
 
 
 def test_a_rule_that_beats_the_model_is_named(tmp_path):
     _, metrics = run(tmp_path, {"intact": 2.0})
     digits = metrics["benchmarks"]["digits"]
-    assert not any("rule" in warning for warning in warnings(digits))
+    assert "rules_do_better" not in [warning.kind for warning in warnings(digits)]
     better = {**digits["controls"]["longer"], "accuracy": 0.99, "difference": -0.05}
     digits["controls"]["longer"] = better
     (warning,) = warnings(digits)
-    assert "needs no model" in warning and "longer answer wins" in warning and "99.0 %" in warning
+    assert warning.kind == "rules_do_better" and list(warning.numbers["better"]) == ["longer"]
     digits["controls"]["newlines"] = {**better, "accuracy": 0.98}
-    (both,) = warnings(digits)  # one sentence, however many rules
+    (both,) = map(words, warnings(digits))  # one sentence, however many rules
     assert "'longer answer wins' 99.0 % [" in both and "'more line breaks win' 98.0 % [" in both
     assert f"the model {percent(digits['accuracy'])}" in both
-    assert "not below the model" in findings(digits)[2]
-    assert "not measured" in findings(digits)[1]
+    _, image, rule = findings(digits)
+    assert "not below the model" in words(rule)
+    assert image.kind == "images_not_measured"
 
 
 def test_an_order_that_gives_labels_away_is_no_rule_a_model_could_follow(tmp_path):
@@ -98,28 +99,33 @@ def test_an_order_that_gives_labels_away_is_no_rule_a_model_could_follow(tmp_pat
     listed = {"accuracy": 0.996, "accuracy_ci95": [0.99, 1.0], "difference": -0.1}
     digits["controls"]["first"] = {**digits["controls"]["first"], **listed}
     (warning,) = warnings(digits)
-    assert "lists the better answer first in 99.6 %" in warning
-    assert "first answer wins" not in findings(digits)[2]
+    assert warning.kind == "order_tells"
+    assert "lists the better answer first in 99.6 %" in words(warning)
+    assert findings(digits)[2].numbers["rule"] != "first"
 
 
 def test_what_the_layout_of_the_answers_is_worth_is_said(tmp_path):
     _, metrics = run(tmp_path, {"intact": 2.0, "normalised": 0.0})
     digits = metrics["benchmarks"]["digits"]
     control = digits["controls"]["normalised"]
-    *_, layout = findings(digits)
+    *_, found = findings(digits)
+    layout = words(found)
+    assert found.kind == "layout_used"
     assert f"worth {points(control['difference'])} points" in layout
     assert "120 pairs change)" in layout and "the model goes by layout too" in layout
     control |= {"n_same": 7, "difference_ci95": [-0.01, 0.4]}
-    *_, layout = findings(digits)
+    *_, found = findings(digits)
+    layout = words(found)
+    assert found.kind == "layout_unused"
     assert "7 of them into the same text twice" in layout and "no use of the layout" in layout
     control |= {"n_changed": 0}
-    assert findings(digits)[-1].endswith("changes none of them.")
+    assert findings(digits)[-1].kind == "layout_even"
 
 
 def test_ties_and_few_groups_are_warned_of(tmp_path):
     _, metrics = run(tmp_path, LOOKS, n=12)
     digits = metrics["benchmarks"]["digits"] | {"n_ties": 6}
-    text = " ".join(warnings(digits))
+    text = " ".join(map(words, warnings(digits)))
     assert "6 of 12 pairs have equal scores" in text and "Only 12 independent groups" in text
 
 
@@ -133,7 +139,7 @@ def test_report_shows_every_number_with_interval_and_n_and_its_figures(tmp_path)
         cells = f"{percent(row['accuracy'])} | {span(row['accuracy_ci95'])} | {row['n']} |"
         assert cells in text.replace("  ", " ")
     for warning in warnings(digits):
-        assert f"**Warning.** {warning}" in text
+        assert f"**Warning.** {words(warning)}" in text
     calibration, length = digits["calibration"], digits["length"]
     assert f"| {calibration['brier']:.3f} | {calibration['log_loss']:.3f} |" in text
     assert f"| {calibration['temperature']:.3g} | cross-fitted |" in text
@@ -205,4 +211,4 @@ def test_screen_says_what_the_images_are_worth(tmp_path, gains, warned):
     )
     assert after_table.count("Warning: ") == warned
     for warning in warnings(digits):
-        assert f"digits: Warning: {warning}" in after_table
+        assert f"digits: Warning: {words(warning)}" in after_table

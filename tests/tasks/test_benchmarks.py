@@ -15,6 +15,7 @@ from omegaconf import DictConfig
 from own_data import png, text_rows, write_jsonl
 
 from mmreward.analysis.metrics import evaluate as metrics_of
+from mmreward.benchmarks.references import reference
 from mmreward.config import CONF, ROOT
 from mmreward.data.bad_records import read_bad_records
 from mmreward.data.sources import digits
@@ -108,10 +109,16 @@ def test_a_benchmark_joins_what_was_scored_before(run: Path) -> None:
     assert [bad.reason for bad in read_bad_records(run)] == [
         f"image file {run.parent / '4.png'} does not exist"
     ]
-    assert "1 of 5 rows could not be scored" in (run / "report.md").read_text()
+    text = (run / "report.md").read_text()
+    assert "1 of 5 rows could not be scored" in text
+
+    # What the report shows of others' numbers is in the file too.
+    published = found["reference"]["published"]
+    assert len(published) >= 8 and list(found["reference"]["variants"]) == ["", "r1", "old"]
+    assert all(f"| {line['system']} |" in text for line in published)
 
     # Everything follows from the folder alone.
-    assert metrics_of(read_table(run)) == written
+    assert metrics_of(read_table(run), reference) == written
     scores = (run / SCORES).read_text()
     assert evaluate(vlrb(run)) == accuracy
     assert (run / SCORES).read_text() == scores, "nothing is scored twice"

@@ -37,6 +37,22 @@ def test_tables_are_compared_without_torch(tmp_path):
     assert (out / "report.md").is_file() and (out / "figures").is_dir()
 
 
+def test_score_tables_named_like_a_benchmark_get_its_official_numbers(tmp_path):
+    """Whoever wrote them, and whenever: nothing but the name is needed."""
+    records = [make(f"q{i}", category="general") for i in range(20)]
+    for name, right in (("one", 15), ("two", 5)):
+        scores = [[1.0, 0.0]] * right + [[0.0, 1.0]] * (20 - right)
+        table(tmp_path / name, records, {"intact": scores}, benchmark="vl_rewardbench")
+    compare_here(tmp_path / "out", f"tables=[{tmp_path}/one,{tmp_path}/two]", "tracking=none")
+    comparison = json.loads((tmp_path / "out" / "comparison.json").read_text())
+    found = comparison["benchmarks"]["vl_rewardbench"]
+    values = [row["metrics"]["official"]["overall"]["value"] for row in found["runs"].values()]
+    assert values == [0.75, 0.25]
+    published = found["reference"]["published"]
+    text = (tmp_path / "out" / "report.md").read_text()
+    assert len(published) >= 8 and all(f"| {line['system']} |" in text for line in published)
+
+
 def tracked(root):
     """The runs of the store in this folder, the last one first."""
     import mlflow

@@ -9,8 +9,9 @@ from typing import Any
 import pytest
 from hydra import compose, initialize_config_dir
 
+from mmreward.analysis.findings import warnings
 from mmreward.config import CONF
-from mmreward.report.wording import warnings
+from mmreward.report.wording import words
 from mmreward.tasks.train import train
 
 pytestmark = pytest.mark.slow
@@ -51,7 +52,8 @@ def test_a_model_trained_with_blind_images_gains_nothing_and_is_told_so(
     low, high = metrics["image_gain"]["ci95"]
     assert low < 0 < high and high - low < 0.12
     assert metrics["accuracy"] != 0.5, "twins differ in their images alone: these were shown"
-    (warning,) = [text for text in warnings(metrics) if "image gain" in text]
-    assert "contains 0: nothing shows that the model uses its images" in warning
+    (found,) = [found for found in warnings(metrics) if found.kind == "image_gain_unshown"]
+    assert found.numbers == metrics["image_gain"]
+    warning = words(found)
     assert f"> **Warning.** {warning}" in (tmp_path / "report.md").read_text()
     assert warning in capsys.readouterr().out

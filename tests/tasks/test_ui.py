@@ -23,7 +23,7 @@ from run_folders import end, run_folder
 
 from mmreward.config import ROOT
 from mmreward.errors import UserError
-from mmreward.report.overview import WIDTH as OVERVIEW_WIDTH
+from mmreward.report.page import OVERVIEW_WIDTH
 from mmreward.tasks import ui as ui_task
 from mmreward.tracking import MLflowTracking
 

@@ -10,8 +10,9 @@ Per set that at least two runs were scored on, over the pairs that all of them h
 n, n_records, n_groups, interval    as in metrics.json
 left_out           {run: its pairs that another run lacks}
 missing            runs that were not scored on this set
+reference          of the benchmark, as in metrics.json
 runs               {run: the numbers below}, in the order given; the first one is the reference
-  metrics          everything metrics.json has, over the common pairs
+  metrics          everything else that metrics.json has, over the common pairs
   own              n, accuracy, accuracy_ci95, strict over all pairs of the run
   strict_ci95      of the accuracy that counts equal scores as wrong
   difference       this run minus the first, see mmreward.analysis.differences; null for the
@@ -30,6 +31,7 @@ import numpy as np
 
 from mmreward.analysis.differences import adjust, difference
 from mmreward.analysis.metrics import accuracy, correctness, set_metrics
+from mmreward.analysis.official import Reference, References, nothing_known
 from mmreward.analysis.pairs import MODEL, PairTable, judged_sets, validation_of
 from mmreward.analysis.runs import Run
 from mmreward.analysis.variants import variants
@@ -82,8 +84,9 @@ def compare(
     sets: Mapping[str, CommonSet],
     jobs_left_out: Sequence[str] = (),
     code: Mapping[str, Sequence[str]] | None = None,
+    references: References = nothing_known,
 ) -> dict[str, Any]:
-    """The content of comparison.json, as the module describes."""
+    """The content of comparison.json, as the module describes; `references` as in `evaluate`."""
     return {
         "runs": [
             {"name": run.name, "folder": str(run.folder), "training": dict(run.training)}
@@ -91,7 +94,9 @@ def compare(
         ],
         "jobs_left_out": list(jobs_left_out),
         "code": {state: list(names) for state, names in (code or {}).items()},
-        "benchmarks": {name: _compare_set(runs, common) for name, common in sets.items()},
+        "benchmarks": {
+            name: _compare_set(runs, common, references(name)) for name, common in sets.items()
+        },
     }
 
 
@@ -170,9 +175,9 @@ def _same_description(
 # -- the numbers ---------------------------------------------------------------------------
 
 
-def _compare_set(runs: Sequence[Run], common: CommonSet) -> dict[str, Any]:
+def _compare_set(runs: Sequence[Run], common: CommonSet, reference: Reference) -> dict[str, Any]:
     rows = {
-        name: _run_numbers(table, common.own[name], common.validation.get(name))
+        name: _run_numbers(table, common.own[name], common.validation.get(name), reference)
         for name, table in common.tables.items()
     }
     first = next(iter(common.tables))
@@ -186,16 +191,19 @@ def _compare_set(runs: Sequence[Run], common: CommonSet) -> dict[str, Any]:
         **{key: metrics[key] for key in ("n", "n_records", "n_groups", "interval")},
         "left_out": {name: len(common.own[name].pairs) - metrics["n"] for name in common.tables},
         "missing": [run.name for run in runs if run.name not in common.tables],
+        "reference": reference.told(),
         "runs": rows,
         "variants": variants(runs, common.tables),
     }
 
 
-def _run_numbers(table: PairTable, own: PairTable, validation: PairTable | None) -> dict[str, Any]:
+def _run_numbers(
+    table: PairTable, own: PairTable, validation: PairTable | None, reference: Reference
+) -> dict[str, Any]:
     margins, clusters = table.margins[MODEL].to_numpy(), table.pairs["cluster"].to_numpy()
     own_margins = own.margins[MODEL].to_numpy()
     return {
-        "metrics": set_metrics(table, validation),
+        "metrics": set_metrics(table, validation, reference),
         "own": {
             **accuracy(correctness(own_margins), own.pairs["cluster"].to_numpy()),
             "strict": float((own_margins > 0).mean()),

@@ -23,6 +23,8 @@ image_gain         the difference from `blind_image`, where it was scored
 macro              accuracy, accuracy_ci95 and strict of the mean over categories; null for one
 official           what the benchmark's own script reports, see mmreward.analysis.official; empty
                    for a set without one
+reference          `variants` {variant: its title} and `published` lines of the set's benchmark, for
+                   the report; of a comparison once for all its runs
 rows               what became of the set's rows, see `sets` in mmreward.scoring.table; empty
                    where that is not known
 calibration        see mmreward.analysis.calibration
@@ -50,7 +52,7 @@ from mmreward.analysis.intervals import (
     mean_interval,
 )
 from mmreward.analysis.length import length_bias, length_differences
-from mmreward.analysis.official import official
+from mmreward.analysis.official import Reference, References, nothing_known, official
 from mmreward.analysis.paired import difference_interval
 from mmreward.analysis.pairs import (
     BLIND,
@@ -69,13 +71,20 @@ from mmreward.scoring.table import ScoreTable
 METRICS = "metrics.json"
 
 
-def evaluate(table: ScoreTable) -> dict[str, dict[str, Any]]:
-    """The metrics of every set, as the module describes. Raises UserError as `pair_tables`."""
+def evaluate(
+    table: ScoreTable, references: References = nothing_known
+) -> dict[str, dict[str, Any]]:
+    """The metrics of every set, as the module describes. Raises UserError as `pair_tables`.
+
+    references: looks up what is known of the benchmark that a set is
+    """
     sets = pair_tables(table)
-    return {
-        name: set_metrics(pairs, validation_of(sets, name))
-        for name, pairs in judged_sets(sets).items()
-    }
+    found = {}
+    for name, pairs in judged_sets(sets).items():
+        known = references(name)
+        metrics = set_metrics(pairs, validation_of(sets, name), known)
+        found[name] = {**metrics, "reference": known.told()}
+    return found
 
 
 def write_metrics(
@@ -93,8 +102,13 @@ def correctness(margins: NDArray[np.float64]) -> NDArray[np.float64]:
     return (np.sign(margins) + 1) / 2
 
 
-def set_metrics(table: PairTable, validation: PairTable | None) -> dict[str, Any]:
-    """The metrics of one set, as the module describes; `validation` fits its temperature."""
+def set_metrics(
+    table: PairTable, validation: PairTable | None, reference: Reference
+) -> dict[str, Any]:
+    """The metrics of one set, as the module describes, without the reference itself.
+
+    validation: fits the temperature; reference: has the script of the official numbers
+    """
     pairs, records = table.pairs, table.records
     clusters = pairs["cluster"].to_numpy()
     right = {name: correctness(table.margins[name].to_numpy()) for name in table.margins}
@@ -121,7 +135,7 @@ def set_metrics(table: PairTable, validation: PairTable | None) -> dict[str, Any
         "n_with_images": sum(bool(row.get("media")) for row in records),
         "categories": {} if list(categories) == [UNCATEGORISED] else categories,
         "macro": _macro(model, margin, pairs["category"].to_numpy(), clusters),
-        "official": official(table),
+        "official": official(table, reference),
         "rows": dict(table.rows),
         "controls": controls,
         "calibration": _calibration(margin, clusters, validation),

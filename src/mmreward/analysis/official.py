@@ -1,38 +1,19 @@
 """The numbers that a benchmark's own script reports, and those that others published.
 
-A benchmark's module in `mmreward.benchmarks` may define
-
-    official(table: PairTable, column: str) -> list[Metric]
-
-a function of the score table alone; `column` is a condition or a rule. It is found by the name
-that stands in records.jsonl, so that any table of that set gets its numbers, also one that
-another project wrote. Published numbers stand beside the module in <name>.csv, in per cent:
-
-    variant         which of the module's VARIANTS; empty for the official one
-    system          what was scored
-    <metric keys>   as in the metrics; empty where not published
-    rows            how many rows that system was scored on, where known
-    differs         what else its protocol does differently
-    note            anything else to know
-    source          where the numbers are from
+Both are known by the name that stands in records.jsonl, so that any table of that set gets its
+numbers, also one that another project wrote. Nothing here knows a benchmark: whoever asks for
+numbers hands over what looks one up (mmreward.benchmarks.references does).
 """
 
 from __future__ import annotations
 
-import csv
-import importlib
-import pkgutil
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
-from functools import cache
-from pathlib import Path
-from types import ModuleType
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import asdict, dataclass, field
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from mmreward import benchmarks
 from mmreward.analysis.intervals import (
     Interval,
     accuracy_interval,
@@ -115,32 +96,47 @@ class Published:
 class Reference:
     """What is known of a benchmark besides its data.
 
+    script:    (table, condition or rule) -> the numbers of its own script; None without one
     variants:  {variant: its title}, the official one first
     published: lines of the table
     """
 
+    script: Callable[[PairTable, str], list[Metric]] | None = None
     variants: Mapping[str, str] = field(default_factory=lambda: {"": ""})
     published: Sequence[Published] = ()
 
+    def told(self) -> dict[str, Any]:
+        """What a report shows of it, as JSON."""
+        return {"variants": dict(self.variants), "published": [asdict(p) for p in self.published]}
 
-def official(table: PairTable) -> dict[str, dict[str, Any]]:
+
+# Looks up what is known of the set of a name.
+References = Callable[[str], Reference]
+
+
+def nothing_known(name: str) -> Reference:
+    """The references of a project without benchmarks."""
+    return Reference()
+
+
+def official(table: PairTable, reference: Reference) -> dict[str, dict[str, Any]]:
     """{key: name, variant, value, ci95, n, unit, ties, half, headline}, empty for a set that has no
     official numbers. half: the value with ties one half, null where it is that already or there
     is no such thing. controls: that of every condition and rule that was scored on all of the set,
     with ties one half where that exists (rules tie often, and a coin would decide).
     """
-    found = {metric.full_key: metric for metric in metrics(table, "intact")}
+    if reference.script is None:
+        return {}
+    script = reference.script
     controls = {
-        column: {
-            metric.full_key: metric.value(metric.half) for metric in metrics(table, str(column))
-        }
-        for column in table.margins
-        if found and column != "intact" and not table.margins[column].isna().any()
+        column: {metric.full_key: metric.value(metric.half) for metric in script(table, column)}
+        for column in map(str, table.margins)
+        if column != "intact" and not table.margins[column].isna().any()
     }
     numbers = {}
-    for key, metric in found.items():
+    for metric in script(table, "intact"):
         interval = metric.interval()
-        numbers[key] = {
+        numbers[metric.full_key] = {
             "name": metric.name,
             "variant": metric.variant,
             "value": metric.value(),
@@ -150,18 +146,9 @@ def official(table: PairTable) -> dict[str, dict[str, Any]]:
             "ties": metric.ties,
             "half": None if metric.half is None else metric.value(metric.half),
             "headline": metric.headline,
-            "controls": {column: values[key] for column, values in controls.items()},
+            "controls": {column: values[metric.full_key] for column, values in controls.items()},
         }
     return numbers
-
-
-def metrics(table: PairTable, column: str) -> list[Metric]:
-    """What the set's module makes of a column of its table."""
-    module = _module(table.name)
-    if module is None or not hasattr(module, "official"):
-        return []
-    found: list[Metric] = module.official(table, column)
-    return found
 
 
 def accuracies(
@@ -212,40 +199,3 @@ def categories_of(table: PairTable) -> Labels:
 def source_ids(table: PairTable) -> list[str]:
     """(n,) the id that every pair's row had in the data; "" where it is not known."""
     return [str(table.records[row].get("source_id") or "") for row in table.pairs["row"]]
-
-
-@cache
-def reference(benchmark: str) -> Reference:
-    """Variants and published numbers of a benchmark; empty for any other set."""
-    module = _module(benchmark)
-    if module is None:
-        return Reference()
-    path = Path(str(module.__file__)).with_suffix(".csv")
-    lines = []
-    if path.is_file():
-        with path.open(encoding="utf-8", newline="") as file:
-            lines = [_published(row) for row in csv.DictReader(file)]
-    return Reference(getattr(module, "VARIANTS", {"": ""}), lines)
-
-
-def _published(row: Mapping[str, str]) -> Published:
-    known = ("variant", "system", "rows", "differs", "note", "source")
-    return Published(
-        variant=row["variant"],
-        system=row["system"],
-        values={k: float(v) / 100 for k, v in row.items() if k not in known and v},
-        rows=int(row["rows"]) if row["rows"] else None,
-        differs=row["differs"],
-        note=row["note"],
-        source=row["source"],
-    )
-
-
-@cache
-def _module(benchmark: str) -> ModuleType | None:
-    """The benchmark's module. The name may come from anybody's table: it is looked up among the
-    files that are here, never imported as it stands."""
-    names = {module.name for module in pkgutil.iter_modules(benchmarks.__path__)}
-    if benchmark not in names:
-        return None
-    return importlib.import_module(f"{benchmarks.__name__}.{benchmark}")

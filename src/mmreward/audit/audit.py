@@ -17,14 +17,12 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
-from mmreward.analysis.rules import TEXT_RULES
 from mmreward.audit.overlap import KINDS, Content, content, overlap
 from mmreward.audit.profile import profile
 from mmreward.data.bad_records import reasons
 from mmreward.data.sources.base import SPLITS, Source
 from mmreward.errors import UserError
 from mmreward.records import Record
-from mmreward.report.wording import label, percent
 
 
 @dataclass(frozen=True)
@@ -71,36 +69,6 @@ def audit(
         "splits": splits,
         "overlap": overlaps,
     }
-
-
-def one_line(found: Mapping[str, Any]) -> str:
-    """The audit of what is trained on in one line, for the screen."""
-    name, split = next((n, v) for n, v in found["splits"].items() if v["n_pairs"])
-    looked = f"{split['n_sampled']:,} of {split['n_records']:,} records"
-    rule = max(TEXT_RULES, key=lambda name: split["rules"][name]["accuracy"])
-    parts = [
-        f"{split['n_pairs']:,} pairs ({looked} of {name})",
-        f"{label(rule)!r} is right in {percent(split['rules'][rule]['accuracy'])}",
-    ]
-    if split["classifier"]:
-        parts.append(f"surface features alone in {percent(split['classifier']['accuracy'])}")
-    parts += [
-        f"{kind.replace('_', ' ')}: {split[kind]:,}"
-        for kind in ("duplicates", "contradictions", "same_answers")
-        if split[kind]
-    ]
-    leaks = {
-        sets: values["same"] + values["near"]
-        for sets, values in found["overlap"].items()
-        if values["same"] + values["near"]
-    }
-    parts += [
-        f"records in both {sets.replace(' -> ', ' and ')}: {count:,}"
-        for sets, count in leaks.items()
-    ]
-    if found["left_out"]:
-        parts.append(f"rows left out: {sum(n for n, _ in found['left_out'].values()):,}")
-    return "data audit: " + "; ".join(parts)
 
 
 def _sample(source: Source, split: Any, most: int | None) -> list[Record]:

@@ -2,137 +2,257 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from mmreward.analysis.comparison import CommonSet
-from mmreward.analysis.pairs import MODEL
-from mmreward.report import comparison_figures as plots
-from mmreward.report import variants_wording
-from mmreward.report.comparison_tables import (
-    accuracy_table,
-    category_table,
-    condition_table,
-    difference_table,
-    image_gain_table,
-    seed_table,
+from mmreward.analysis.findings import (
+    Finding,
+    comparison_findings,
+    differs,
+    remarks,
+    run_warnings,
 )
-from mmreward.report.comparison_wording import findings, left_out, p_value, run_warnings
+from mmreward.analysis.pairs import BLIND, MODEL
+from mmreward.analysis.rules import RULES, TEXT_RULES
+from mmreward.report import comparison_figures as plots
+from mmreward.report.calibration_and_length import calibration, length
+from mmreward.report.examples import gallery
 from mmreward.report.figures import reliability_figure
-from mmreward.report.gallery import gallery
-from mmreward.report.html import write_html
-from mmreward.report.markdown import REPORT, markdown_table, save_figure
-from mmreward.report.official import official_lines
-from mmreward.report.tables import calibration_table, length_table
-from mmreward.report.wording import points, points_span, quantity
-
-if TYPE_CHECKING:
-    from rich.table import Table
+from mmreward.report.official import official_numbers
+from mmreward.report.page import REPORT, save_figure, write_html, write_json, write_page
+from mmreward.report.table import Table, numbers, texts
+from mmreward.report.wording import (
+    INTERVALS,
+    accuracy,
+    bullets,
+    count,
+    gain,
+    label,
+    p_value,
+    percent,
+    points,
+    points_span,
+    quantity,
+    share,
+    span,
+    words,
+)
+from mmreward.scoring.table import CONDITIONS
 
 COMPARISON = "comparison.json"
+KINDS = {"half": "ties ½", "strict": "strict", "macro": "macro, ties ½"}
+
+Comparison = Mapping[str, Any]
+Runs = Mapping[str, Mapping[str, Any]]
 
 
-def write_comparison(
-    folder: Path, comparison: Mapping[str, Any], sets: Mapping[str, CommonSet]
-) -> Path:
+def write_comparison(folder: Path, comparison: Comparison, sets: Mapping[str, CommonSet]) -> Path:
     """Writes comparison.json, report.md with its figures and report.html; returns the last."""
-    folder.mkdir(parents=True, exist_ok=True)
-    text = json.dumps(comparison, indent=2, allow_nan=False)
-    (folder / COMPARISON).write_text(text + "\n", encoding="utf-8")
-    lines = ["# Comparison", ""]
-    lines += markdown_table(
-        ("run", "folder"),
-        [(run["name"], f"`{run['folder']}`") for run in comparison["runs"]],
-        left=2,
-    )
-    if sentences := variants_wording.remarks(comparison):
-        lines += [*[f"- {sentence}" for sentence in sentences], ""]
+    write_json(folder / COMPARISON, comparison)
+    runs = comparison["runs"]
+    named = Table(texts("run", "folder"), [(run["name"], f"`{run['folder']}`") for run in runs])
+    blocks = ["# Comparison", named.markdown()]
+    if told := remarks(comparison):
+        blocks.append(bullets(told))
     for name, common in sets.items():
-        lines += _section(folder, name, comparison["benchmarks"][name], common)
-    lines += _cost(comparison["runs"])
-    path = folder / REPORT
-    # Lone surrogates in answers have no UTF-8 form.
-    path.write_text("\n".join(lines), encoding="utf-8", errors="replace")
-    return write_html(path)
+        blocks += _set(folder, name, comparison["benchmarks"][name], common)
+    blocks += _cost(runs)
+    return write_html(write_page(folder / REPORT, blocks))
 
 
-def comparison_tables(comparison: Mapping[str, Any]) -> Iterator[Table]:
+def screen_tables(comparison: Comparison) -> Iterator[Table]:
     """What the screen shows, a table per set: accuracy, difference from the first run with p after
     Holm's correction, and what was left out."""
-    from rich.table import Table
-
+    columns = texts("run") + numbers("accuracy, %", "points more", "p (Holm)")
     for name, values in comparison["benchmarks"].items():
-        title = f"{name}: {values['n']} common pairs, ties ½, 95 % intervals"
-        table = Table(title=title, title_justify="left")
-        table.add_column("run", overflow="fold")
-        for heading in ("accuracy, %", "points more", "p (Holm)"):
-            table.add_column(heading, justify="right", no_wrap=True)
+        rows = []
         for run, row in values["runs"].items():
-            metrics = row["metrics"]
-            low, high = (100 * bound for bound in metrics["accuracy_ci95"])
-            cells = [f"{100 * metrics['accuracy']:.1f} [{low:.1f} to {high:.1f}]"]
+            cells = [run, accuracy(row["metrics"]).replace(" %", "")]  # the heading has the unit
             if row["difference"]:
                 half = row["difference"]["half"]
-                cells.append(f"{points(half['difference'])} [{points_span(half['ci95'])}]")
-                cells.append(p_value(half["p_holm"]))
-            table.add_row(run, *cells)
-        left = left_out(values)
-        if left:
-            table.caption, table.caption_justify = left, "left"
-        yield table
+                cells += [gain(half["difference"], half["ci95"]), p_value(half["p_holm"])]
+            rows.append(cells)
+        title = f"{name}: {values['n']} common pairs, ties ½, 95 % intervals"
+        yield Table(columns, rows, title, note=words(Finding("pairs_lost", values)))
 
 
-def _section(
-    folder: Path, name: str, comparison: Mapping[str, Any], common: CommonSet
-) -> Iterator[str]:
+def _set(folder: Path, name: str, comparison: Comparison, common: CommonSet) -> Iterator[str]:
+    def figure(kind: str, drawn: Any) -> str:
+        return save_figure(folder, f"{name} {kind}", drawn)
+
     runs = comparison["runs"]
-    yield from (f"## {name}", "", *[f"- {sentence}" for sentence in findings(comparison)], "")
-    for run, warnings in run_warnings(comparison).items():
-        yield from (f"> **{run}.** " + " ".join(warnings), "")
-
-    figure = plots.accuracies_figure(name, comparison)
-    yield from ("### Accuracy", "", *accuracy_table(comparison))
-    yield from (save_figure(folder, f"{name} accuracies", figure), "")
-
-    yield from official_lines(name, {run: row["metrics"] for run, row in runs.items()})
-    figure = plots.differences_figure(name, comparison)
-    yield from (f"### Against {next(iter(runs))}", "", *difference_table(runs))
-    yield from (save_figure(folder, f"{name} differences", figure), "")
-
-    if next(iter(runs.values()))["metrics"]["categories"]:
-        figure = plots.categories_figure(name, comparison)
-        yield from ("### Categories", "", *category_table(runs))
-        yield from (save_figure(folder, f"{name} categories", figure), "")
+    metrics = {run: row["metrics"] for run, row in runs.items()}
+    yield from (f"## {name}", bullets(comparison_findings(comparison)))
+    for run, found in run_warnings(comparison).items():
+        yield f"> **{run}.** {' '.join(map(words, found))}"
+    yield "### Accuracy"
+    yield from _accuracies(comparison)
+    yield figure("accuracies", plots.accuracies_figure(name, comparison))
+    yield from official_numbers(metrics, comparison["reference"])
+    yield f"### Against {next(iter(runs))}"
+    yield from _differences(runs)
+    yield figure("differences", plots.differences_figure(name, comparison))
+    if next(iter(metrics.values()))["categories"]:
+        yield from ("### Categories", _category_table(metrics).markdown())
+        yield figure("categories", plots.categories_figure(name, comparison))
     if any(row["seeds"] > 1 for row in comparison["variants"].values()):
-        yield from ("### Over seeds", "", *seed_table(comparison["variants"]))
-    if any("image_gain" in row["metrics"] for row in runs.values()):
-        yield from ("### What the images contribute", "", *image_gain_table(runs))
-    yield from condition_table(runs)
-
-    calibrations = {run: row["metrics"]["calibration"] for run, row in runs.items()}
-    lengths = {run: row["metrics"]["length"] for run, row in runs.items()}
-    figure = reliability_figure(name, calibrations)
-    yield from ("### Calibration", "", *calibration_table(calibrations))
-    yield from (save_figure(folder, f"{name} reliability", figure), "")
-    yield from ("### Length", "", *length_table(lengths))
-
+        yield "### Over seeds"
+        yield from _seeds(comparison["variants"])
+    if any("image_gain" in row for row in metrics.values()):
+        yield from ("### What the images contribute", _image_gain_table(metrics).markdown())
+    yield from _conditions(metrics)
+    calibrations = {run: row["calibration"] for run, row in metrics.items()}
+    yield from calibration(calibrations)
+    yield figure("reliability", reliability_figure(name, calibrations))
+    yield from length({run: row["length"] for run, row in metrics.items()})
     margins = {run: table.margins[MODEL].to_numpy() for run, table in common.tables.items()}
-    figure = plots.margins_figure(name, margins)
-    yield from ("### Margins", "", save_figure(folder, f"{name} margins", figure), "")
-    examples = list(gallery(folder, common))
-    if examples:
-        yield from ("### Where they disagree", "", *examples)
+    yield from ("### Margins", figure("margins", plots.margins_figure(name, margins)))
+    if examples := list(gallery(folder, common)):
+        yield from ("### Where they disagree", *examples)
+
+
+def _accuracies(comparison: Comparison) -> Iterator[str]:
+    partial = any(comparison["left_out"].values())
+    rows = []
+    for run, row in comparison["runs"].items():
+        metrics, own = row["metrics"], row["own"]
+        cells = [
+            run,
+            accuracy(metrics),
+            share(metrics["strict"], row["strict_ci95"]),
+            str(metrics["n_ties"]),
+            accuracy(metrics["macro"]) if metrics["macro"] else None,
+        ]
+        if partial:
+            cells.append(f"{accuracy(own)}, strict {percent(own['strict'])}, n = {own['n']:,}")
+        rows.append(cells)
+    # The rules say the same of every run's common pairs.
+    controls = next(iter(comparison["runs"].values()))["metrics"]["controls"]
+    rows += [[f"*{label(rule)}*", accuracy(controls[rule])] for rule in (*TEXT_RULES, "first")]
+    headings = ["accuracy", "strict", "ties", "macro"]
+    headings += ["on all pairs of the run"] if partial else []
+    yield Table(texts("run") + numbers(*headings), rows).markdown()
+    yield (
+        f"{comparison['n']} pairs of {comparison['n_records']} records in "
+        f"{comparison['n_groups']} groups. Ties are pairs with equal scores: one half in the "
+        "accuracy, wrong in *strict*. *Macro* is the mean over categories. Intervals: 95 %, "
+        f"{INTERVALS[comparison['interval']]}."
+    )
+
+
+def _differences(runs: Runs) -> Iterator[str]:
+    rows, agreed = [], []
+    for run, difference in ((run, row["difference"]) for run, row in runs.items()):
+        if difference is None:
+            continue
+        kappa = round(difference["kappa"], 2) + 0.0  # no -0.00
+        agreed.append(f"{run} {percent(difference['agreement'])} (kappa {kappa:.2f})")
+        for kind, called in KINDS.items():
+            test = difference[kind]
+            if test is None:
+                continue
+            strict = kind == "strict"
+            needed = test.get("pairs_needed")
+            rows.append([
+                run,
+                called,
+                test.get("test", "sampled sign flip"),
+                points(test["difference"]),
+                points_span(test["ci95"]),
+                p_value(test["p"]),
+                p_value(test["p_holm"]),
+                str(difference["only_this"]) if strict else None,
+                str(difference["only_first"]) if strict else None,
+                count(needed) if needed else None,
+            ])  # fmt: skip
+    columns = texts("run", "accuracy", "test") + numbers(
+        "points", "95 % interval", "p", "Holm", "only it right", "only first right", "pairs needed"
+    )
+    yield Table(columns, rows).markdown()
+    yield (
+        "Differences are paired, their intervals over groups: bootstrapped, or where few groups "
+        "differ by Bonett and Price; of macro by Student's t. p is two-sided; Holm's "
+        f"correction is for {len(agreed)} run{'s' if len(agreed) > 1 else ''} against the first. "
+        "*Pairs needed* would show a difference of this size at the 5 % level with 80 % power. "
+        f"Both right or both wrong, with the first run: {', '.join(agreed)}; kappa 0 is what two "
+        "unrelated models of these accuracies would have."
+    )
+
+
+def _category_table(metrics: Runs) -> Table:
+    rows = []
+    for category, values in next(iter(metrics.values()))["categories"].items():
+        found = [accuracy(row["categories"][category]) for row in metrics.values()]
+        rows.append([category, str(values["n"]), *found])
+    return Table(texts("category") + numbers("n", *metrics), rows)
+
+
+def _seeds(variants: Runs) -> Iterator[str]:
+    rows = []
+    for name, row in variants.items():
+        cells = [name, str(row["seeds"]), percent(row["accuracy"]), span(row["over_pairs_ci95"])]
+        if row["seeds"] > 1:
+            deviations = (f"{100 * row[kind]:.1f}" for kind in ("sd", "noise"))
+            cells += [span(row["over_seeds_ci95"]), *deviations]
+        else:
+            cells += [""] * 3
+        if difference := row["difference"]:
+            cells += [
+                points(difference["difference"]),
+                points_span(difference["over_pairs_ci95"]),
+                points_span(difference["over_seeds_ci95"]),
+                p_value(difference["p"]),
+                p_value(difference["p_holm"]),
+            ]
+        rows.append(cells)
+    columns = texts("variant") + numbers(
+        "seeds", "mean", "over pairs", "over seeds", "sd of seeds", "by chance",
+        "minus the first", "over pairs", "over seeds", "p", "Holm",
+    )  # fmt: skip
+    yield Table(columns, rows).markdown()
+    yield (
+        "95 % intervals, two kinds: *over pairs*, if other pairs of the same kind had been asked "
+        "with these seeds; *over seeds*, if other seeds had been asked these pairs. *By chance* is "
+        "the deviation (points) that seeds of equal skill would show, because each errs on other "
+        "pairs. p is over pairs, two-sided, Holm's correction for the number of variants held "
+        "against the first."
+    )
+
+
+def _image_gain_table(metrics: Runs) -> Table:
+    rows = []
+    for run, row in metrics.items():
+        found = row.get("image_gain")
+        verdict = "no use of the images is shown" if found else "not measured"
+        if found and differs(found["ci95"]):
+            verdict = "uses the images" if found["difference"] > 0 else "better without the images"
+        cells = [gain(found["difference"], found["ci95"]), str(found["n"])] if found else []
+        rows.append([run, verdict, *cells])
+    return Table(texts("run", "") + numbers("points lost without images", "n"), rows)
+
+
+def _conditions(metrics: Runs) -> Iterator[str]:
+    """Points that every run loses under each condition but the greyed out images."""
+    held = {name for row in metrics.values() for name in row["controls"]} - {*RULES, BLIND}
+    names = [name for name in CONDITIONS if name in held]
+    if not names:
+        return
+    rows = []
+    for run, row in metrics.items():
+        found = [row["controls"].get(name) for name in names]
+        rows.append([run, *(
+            f"{gain(c['difference'], c['difference_ci95'])}, n = {c['n']}" if c else None
+            for c in found
+        )])  # fmt: skip
+    yield "Points lost under other conditions:"
+    yield Table(texts("run") + numbers(*map(label, names)), rows).markdown()
 
 
 def _cost(runs: Sequence[Mapping[str, Any]]) -> Iterator[str]:
     names = list(dict.fromkeys(name for run in runs for name in run["training"]))
-    if not names:
-        return
-    rows = []
-    for run in runs:
-        values = [run["training"].get(name) for name in names]
-        rows.append((run["name"], *map(quantity, values)))
-    yield from ("## Cost of training", "")
-    yield from markdown_table(("run", *(name.replace("_", " ") for name in names)), rows)
+    if names:
+        rows = [[r["name"], *(quantity(r["training"].get(name)) for name in names)] for r in runs]
+        columns = texts("run") + numbers(*(name.replace("_", " ") for name in names))
+        yield from ("## Cost of training", Table(columns, rows).markdown())

@@ -15,9 +15,10 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
+from mmreward.analysis.findings import above_zero
 from mmreward.analysis.intervals import wilson
 from mmreward.analysis.rules import RULES
-from mmreward.report.wording import above_zero, label, percent, points, span
+from mmreward.report.wording import accuracy, label, percent, points
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -45,9 +46,7 @@ def controls_figure(name: str, metrics: Mapping[str, Any]) -> Figure:
             if above_zero(gain["ci95"])
             else ",\nwith no shown use of the images"
         )
-    figure, axes = titled_axes(height=1.3 + 0.38 * len(rows), title=title)
-    forest(axes, [(label(key), values, colour) for key, values, colour in rows])
-    return figure
+    return forest_figure(title, [(label(key), values, paint) for key, values, paint in rows])
 
 
 def categories_figure(name: str, metrics: Mapping[str, Any]) -> Figure:
@@ -60,11 +59,8 @@ def categories_figure(name: str, metrics: Mapping[str, Any]) -> Figure:
         f"{name}: from {percent(worst[1]['accuracy'])} ({short(worst[0])}) "
         f"to {percent(best[1]['accuracy'])} ({short(best[0])})"
     )
-    figure, axes = titled_axes(height=1.3 + 0.38 * (1 + len(ordered)), title=title)
     rows = [("all", metrics, BLUE)]
-    rows += [(short(category), values, ORANGE) for category, values in ordered]
-    forest(axes, rows)
-    return figure
+    return forest_figure(title, rows + [(short(name), values, ORANGE) for name, values in ordered])
 
 
 def margins_figure(
@@ -143,13 +139,17 @@ def save(figure: Figure, path: Path) -> None:
         figure.savefig(path, dpi=150)
 
 
-def titled_axes(height: float, title: str) -> tuple[Figure, Axes]:
-    """A figure with one panel and its title."""
+def empty_figure(width: float, height: float, **pads: Any) -> Figure:
+    """A figure in inches whose parts find their own places."""
     from matplotlib.figure import Figure
     from matplotlib.layout_engine import ConstrainedLayoutEngine
 
-    layout = ConstrainedLayoutEngine(w_pad=0.12, h_pad=0.08)
-    figure = Figure(figsize=(8.0, height), layout=layout)
+    return Figure(figsize=(width, height), layout=ConstrainedLayoutEngine(**pads))
+
+
+def titled_axes(height: float, title: str) -> tuple[Figure, Axes]:
+    """A figure with one panel and its title."""
+    figure = empty_figure(8.0, height, w_pad=0.12, h_pad=0.08)
     axes = figure.add_subplot()
     axes.set_title(title, loc="left", fontsize=11, fontweight="bold")
     axes.spines[["top", "right"]].set_visible(False)
@@ -159,14 +159,10 @@ def titled_axes(height: float, title: str) -> tuple[Figure, Axes]:
 
 def panels(count: int, title: str) -> tuple[Figure, list[Axes]]:
     """A figure with `count` small panels below one title."""
-    from matplotlib.figure import Figure
-    from matplotlib.layout_engine import ConstrainedLayoutEngine
-
     columns = min(4, count)
     rows = ceil(count / columns)
-    layout = ConstrainedLayoutEngine(w_pad=0.08, h_pad=0.08)
     width, height = (11.0, 2.9) if columns > 2 else (8.0, 3.6)
-    figure = Figure(figsize=(width, 0.6 + height * rows), layout=layout)
+    figure = empty_figure(width, 0.6 + height * rows, w_pad=0.08, h_pad=0.08)
     figure.suptitle(title, fontsize=11, fontweight="bold", x=0.02, ha="left")
     grid = figure.subplots(rows, columns, squeeze=False)
     found: list[Axes] = list(grid.flat)
@@ -178,28 +174,36 @@ def panels(count: int, title: str) -> tuple[Figure, list[Axes]]:
     return figure, found[:count]
 
 
-def forest(axes: Axes, rows: Sequence[tuple[str, Mapping[str, Any], str]]) -> None:
-    """One line per (name, accuracy with interval and n, colour), first on top."""
-    for place, (_, values, colour) in enumerate(rows):
-        low, high = values["accuracy_ci95"]
-        axes.plot([low, high], [place, place], color=colour, linewidth=2.4, solid_capstyle="butt")
-        axes.plot(
-            values["accuracy"], place, "o", color=colour, markersize=7, clip_on=False, zorder=3
-        )
-        axes.annotate(
-            f"{percent(values['accuracy'])}  [{span(values['accuracy_ci95'])}]  n = {values['n']}",
-            (1.02, place),
-            xycoords=("axes fraction", "data"),
-            va="center",
-            fontsize=9,
-            color=BLACK,
-        )
+def forest_figure(title: str, rows: Sequence[tuple[str, Mapping[str, Any], str]]) -> Figure:
+    """One line per (name, accuracy with interval and n, colour), first on top, beside a coin's."""
+    figure, axes = titled_axes(1.3 + 0.38 * len(rows), title)
+    for place, (_, values, paint) in enumerate(rows):
+        told = f"{accuracy(values)}  n = {values['n']}".replace(" [", "  [")
+        interval_line(axes, place, values["accuracy"], values["accuracy_ci95"], paint, told)
     axes.axvline(0.5, color=BLACK, linestyle="--", linewidth=1)
-    axes.set_yticks(range(len(rows)), [name for name, _, _ in rows])
-    axes.set_ylim(len(rows) - 0.5, -0.5)
+    name_lines(axes, [name for name, _, _ in rows])
     axes.set_xlim(0, 1)
     axes.set_xticks([0, 0.25, 0.5, 0.75, 1], ["0 %", "25 %", "50 %\n(coin)", "75 %", "100 %"])
     axes.set_xlabel("accuracy with its 95 % interval")
+    return figure
+
+
+def interval_line(
+    axes: Axes, place: int, value: float, interval: Sequence[float], paint: str, told: str
+) -> None:
+    """A dot on its interval, and what it says beside the axes."""
+    axes.plot(interval, [place, place], color=paint, linewidth=2.4, solid_capstyle="butt")
+    axes.plot(value, place, "o", color=paint, markersize=7, clip_on=False, zorder=3)
+    axes.annotate(
+        told, (1.02, place), xycoords=("axes fraction", "data"), va="center", fontsize=9,
+        color=BLACK,
+    )  # fmt: skip
+
+
+def name_lines(axes: Axes, names: Sequence[str], **text: Any) -> None:
+    """Names the lines of a plot, the first on top."""
+    axes.set_yticks(range(len(names)), names, **text)
+    axes.set_ylim(len(names) - 0.5, -0.5)
     axes.grid(axis="x", color="#E5E5E5")
 
 

@@ -2,22 +2,31 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
-from mmreward.report.comparison_wording import left_out as pairs_left_out
-from mmreward.report.comparison_wording import p_value
+from mmreward.analysis.findings import Finding, remarks, variants_finding
+from mmreward.report.comparison_figures import variants_figure
 from mmreward.report.figures import save
-from mmreward.report.markdown import markdown_table
-from mmreward.report.variants_figure import variants_figure
-from mmreward.report.variants_wording import headline, remarks
-from mmreward.report.wording import percent, points, points_span, span
-
-if TYPE_CHECKING:
-    from rich.table import Table
+from mmreward.report.page import write_page
+from mmreward.report.table import Table, numbers, texts
+from mmreward.report.wording import bullets, gain, p_value, points, points_span, share, words
 
 MARKDOWN, FIGURE = "comparison.md", "comparison.png"
+
+Comparison = Mapping[str, Any]
+
+# {heading: cell} of the file; a screen has room for fewer and shorter ones.
+FILE = {
+    "seeds": "seeds", "accuracy": "accuracy", "sd of seeds": "sd and chance",
+    "points more": "difference", "p": "p", "Holm": "holm", "over seeds": "over seeds",
+    "image gain": "gain and interval", "training, s": "seconds", "memory, MB": "peak_memory_mb",
+}  # fmt: skip
+SCREEN = {
+    "accuracy, %": "accuracy, %", "sd": "sd", "points more": "difference", "p": "holm",
+    "image gain": "gain", "s": "seconds", "MB": "peak_memory_mb",
+}  # fmt: skip
 
 EXPLAINED = (
     "Accuracy: mean over the seeds, with its 95 % interval over pairs: if other pairs of the same "
@@ -33,115 +42,71 @@ EXPLAINED = (
 )
 
 
-def variants_tables(comparison: Mapping[str, Any]) -> Iterator[Table]:
+def screen_tables(comparison: Comparison) -> Iterator[Table]:
     """What the screen shows, a table per set."""
-    from rich.table import Table
-
     for name, values in _sets(comparison).items():
-        title = f"{headline(name, values)}\n{values['n']:,} pairs, 95 % intervals, p by Holm"
-        table = Table(title=title, title_justify="left")
-        table.add_column("variant", overflow="fold")
-        for heading in ("accuracy, %", "sd", "points more", "p", "image gain", "s", "MB"):
-            table.add_column(heading, justify="right", no_wrap=True)
-        for variant, row in values["variants"].items():
-            difference, gain = row["difference"], row["image_gain"]
-            table.add_row(
-                variant,
-                f"{100 * row['accuracy']:.1f} [{_bounds(row['over_pairs_ci95'], '.1f')}]",
-                _sd(row),
-                f"{points(difference['difference'])} "
-                f"[{_bounds(difference['over_pairs_ci95'], '+.1f')}]"
-                if difference
-                else "",
-                p_value(difference["p_holm"]) if difference else "",
-                points(gain["difference"]) if gain else "",
-                _whole(row["seconds"]),
-                _whole(row["peak_memory_mb"]),
-            )
-        table.caption, table.caption_justify = pairs_left_out(values) or None, "left"
-        yield table
+        title = words(variants_finding(name, values["variants"]))
+        title += f"\n{values['n']:,} pairs, 95 % intervals, p by Holm"
+        lost = words(Finding("pairs_lost", values))
+        yield _table(values["variants"], SCREEN, title=title, note=lost)
 
 
-def write_variants(folder: Path, comparison: Mapping[str, Any], page: Path) -> list[Path]:
+def write_variants(folder: Path, comparison: Comparison, page: Path) -> list[Path]:
     """Writes comparison.md and comparison.png; returns their paths.
 
     page: the whole report, in the same folder
     """
     save(variants_figure(comparison), folder / FIGURE)
-    lines = ["# Variants", ""]
+    blocks = ["# Variants"]
     for name, values in _sets(comparison).items():
-        lines += [f"**{headline(name, values)}.**", "", *_table(values["variants"])]
-        if lost := pairs_left_out(values):
-            lines += [lost, ""]
-    lines += [EXPLAINED, ""]
-    if sentences := remarks(comparison):
-        lines += [*[f"- {sentence}" for sentence in sentences], ""]
-    lines += [f"![{FIGURE}]({FIGURE})", "", f"Every run, with figures: [{page.name}]({page.name})."]
-    path = folder / MARKDOWN
-    path.write_text("\n".join(lines) + "\n", encoding="utf-8")
-    return [path, folder / FIGURE]
+        blocks.append(f"**{words(variants_finding(name, values['variants']))}.**")
+        blocks.append(_table(values["variants"], FILE).markdown())
+        blocks.append(words(Finding("pairs_lost", values)))
+    blocks += [EXPLAINED, bullets(remarks(comparison)), f"![{FIGURE}]({FIGURE})"]
+    blocks.append(f"Every run, with figures: [{page.name}]({page.name}).")
+    return [write_page(folder / MARKDOWN, filter(None, blocks)), folder / FIGURE]
 
 
-def summary_metrics(comparison: Mapping[str, Any]) -> dict[str, float]:
+def summary_metrics(comparison: Comparison) -> dict[str, float]:
     """The numbers of the table under flat names, for a tracker: digits/base/accuracy."""
-    flat: dict[str, float | None] = {}
+    flat: dict[str, float] = {}
     for name, values in _sets(comparison).items():
         for variant, row in values["variants"].items():
-            key = f"{name}/{variant}"
-            difference, gain = row["difference"] or {}, row["image_gain"] or {}
-            flat |= {f"{key}/{part}": row[part] for part in ("accuracy", "sd")}
-            flat |= _ends(f"{key}/accuracy", row["over_pairs_ci95"])
-            flat[f"{key}/difference"] = difference.get("difference")
-            flat |= _ends(f"{key}/difference", difference.get("over_pairs_ci95"))
-            flat[f"{key}/p_holm"] = difference.get("p_holm")
-            flat[f"{key}/image_gain"] = gain.get("difference")
-            flat |= {f"{key}/{part}": row[part] for part in ("seconds", "peak_memory_mb")}
-    return {name: value for name, value in flat.items() if value is not None}
+            difference, lost = row["difference"] or {}, row["image_gain"] or {}
+            own = {part: row[part] for part in ("accuracy", "sd", "seconds", "peak_memory_mb")}
+            own |= {part: difference.get(part) for part in ("difference", "p_holm")}
+            own["image_gain"] = lost.get("difference")
+            for part, found in (("accuracy", row), ("difference", difference)):
+                low, high = found.get("over_pairs_ci95") or (None, None)
+                own |= {f"{part}_low": low, f"{part}_high": high}
+            flat |= {f"{name}/{variant}/{k}": v for k, v in own.items() if v is not None}
+    return flat
 
 
-def _sets(comparison: Mapping[str, Any]) -> dict[str, Mapping[str, Any]]:
+def _sets(comparison: Comparison) -> dict[str, Mapping[str, Any]]:
     return {name: row for name, row in comparison["benchmarks"].items() if row["variants"]}
 
 
-def _ends(name: str, interval: Sequence[float] | None) -> dict[str, float | None]:
-    low, high = interval or (None, None)
-    return {f"{name}_low": low, f"{name}_high": high}
+def _table(variants: Mapping[str, Any], columns: Mapping[str, str], **shown: Any) -> Table:
+    rows = [[name, *map(_cells(row).get, columns.values())] for name, row in variants.items()]
+    return Table(texts("variant") + numbers(*columns), rows, **shown)
 
 
-def _table(variants: Mapping[str, Mapping[str, Any]]) -> list[str]:
-    rows = []
-    for name, row in variants.items():
-        difference, gain = row["difference"], row["image_gain"]
-        rows.append((
-            name,
-            str(row["seeds"]),
-            f"{percent(row['accuracy'])} [{span(row['over_pairs_ci95'])}]",
-            f"{_sd(row)} ({100 * row['noise']:.1f})" if row["seeds"] > 1 else "",
-            f"{points(difference['difference'])} [{points_span(difference['over_pairs_ci95'])}]"
-            if difference
-            else "",
-            p_value(difference["p"]) if difference else "",
-            p_value(difference["p_holm"]) if difference else "",
-            points_span(difference["over_seeds_ci95"])
-            if difference and difference["over_seeds_ci95"]
-            else "",
-            f"{points(gain['difference'])} [{points_span(gain['ci95'])}]" if gain else "",
-            _whole(row["seconds"]),
-            _whole(row["peak_memory_mb"]),
-        ))  # fmt: skip
-    return markdown_table(
-        ("variant", "seeds", "accuracy", "sd of seeds", "points more", "p", "Holm", "over seeds",
-         "image gain", "training, s", "memory, MB"), rows
-    )  # fmt: skip
-
-
-def _sd(row: Mapping[str, Any]) -> str:
-    return "" if row["sd"] is None else f"{100 * row['sd']:.1f}"
-
-
-def _bounds(interval: Sequence[float], form: str) -> str:
-    return ", ".join(f"{100 * bound:{form}}" for bound in interval)
-
-
-def _whole(value: float | None) -> str:
-    return "" if value is None else f"{value:,.0f}"
+def _cells(row: Mapping[str, Any]) -> dict[str, str]:
+    """What there is to say of a variant."""
+    accuracy = share(row["accuracy"], row["over_pairs_ci95"])
+    cells = {"seeds": str(row["seeds"]), "accuracy": accuracy}
+    cells["accuracy, %"] = accuracy.replace(" %", "")  # the heading has the unit
+    if row["seeds"] > 1:
+        cells["sd"] = f"{100 * row['sd']:.1f}"
+        cells["sd and chance"] = f"{cells['sd']} ({100 * row['noise']:.1f})"
+    if difference := row["difference"]:
+        cells["difference"] = gain(difference["difference"], difference["over_pairs_ci95"])
+        cells |= {"p": p_value(difference["p"]), "holm": p_value(difference["p_holm"])}
+        if difference["over_seeds_ci95"]:
+            cells["over seeds"] = points_span(difference["over_seeds_ci95"])
+    if lost := row["image_gain"]:
+        cells["gain"] = points(lost["difference"])
+        cells["gain and interval"] = gain(lost["difference"], lost["ci95"])
+    known = (key for key in ("seconds", "peak_memory_mb") if row[key] is not None)
+    return cells | {key: f"{row[key]:,.0f}" for key in known}

@@ -1,12 +1,14 @@
-"""Numbers in words: the same names and sentences on screen, in figures and in reports."""
+"""Numbers and findings in words: the same on screen, in figures and in reports."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
+from functools import cache
 from typing import Any
 
-from mmreward.analysis.pairs import BLIND, NORMALISED
-from mmreward.analysis.rules import TEXT_RULES
+from jinja2 import Environment, StrictUndefined, Template
+
+from mmreward.analysis.findings import Finding
 
 LABELS = {
     "intact": "model",
@@ -27,23 +29,30 @@ INTERVALS = {
     "clustered": "clustered by group, because the pairs of a group are not independent",
 }
 
-# How two of the warnings begin; a comparison tells both once for all its runs.
-RULES_DO_BETTER = "What needs no model does as well or better"
-ORDER_TELLS = "The data lists the better answer first"
-
-# Groups below which intervals that treat groups as the units are known to be too narrow.
-FEW_GROUPS = 20
+# What an audited record shares with one of another set (mmreward.audit.overlap.KINDS).
+SHARED = {
+    "same": "text and images",
+    "near": "nearly the text, and images",
+    "same_question": "prompt and images",
+    "same_images": "an image",
+    "same_text": "text, other images",
+}
 
 
 def label(name: str) -> str:
     return LABELS.get(name, name)
 
 
+def count(number: int) -> str:
+    """1105793 -> '1,105,793'"""
+    return f"{number:,}"
+
+
 def quantity(value: float | str | None) -> str:
     """1105793 -> '1,105,793', 734.62 -> '734.6', None -> ''"""
     if isinstance(value, float):
         return f"{value:,.1f}"
-    return f"{value:,}" if isinstance(value, int) else value or ""
+    return count(value) if isinstance(value, int) else value or ""
 
 
 def percent(share: float) -> str:
@@ -58,6 +67,16 @@ def span(interval: Sequence[float] | None) -> str:
     return f"{100 * interval[0]:.1f} to {100 * interval[1]:.1f} %"
 
 
+def share(value: float, interval: Sequence[float] | None) -> str:
+    """0.9632, [0.9412, 0.98] -> '96.3 % [94.1 to 98.0 %]'"""
+    return f"{percent(value)} [{span(interval)}]"
+
+
+def accuracy(row: Mapping[str, Any]) -> str:
+    """That of a set, rule or category with its interval."""
+    return share(row["accuracy"], row["accuracy_ci95"])
+
+
 def points(difference: float) -> str:
     """Percentage points with their sign: 0.462 -> '+46.2'"""
     return f"{100 * difference:+.1f}"
@@ -67,178 +86,183 @@ def points_span(interval: Sequence[float] | None) -> str:
     return "unknown" if interval is None else f"{points(interval[0])} to {points(interval[1])}"
 
 
-def above_zero(interval: Sequence[float] | None) -> bool:
-    """Whether an interval shows that a difference is positive."""
-    return interval is not None and interval[0] > 0
+def gain(difference: float, interval: Sequence[float] | None) -> str:
+    """0.462, [0.41, 0.5] -> '+46.2 [+41.0 to +50.0]'"""
+    return f"{points(difference)} [{points_span(interval)}]"
 
 
-def differs(interval: Sequence[float] | None) -> bool:
-    """Whether an interval shows a difference in either direction."""
-    return interval is not None and not interval[0] <= 0 <= interval[1]
+def p_value(p: float) -> str:
+    """0.5263 -> '.526'; never '.000'"""
+    return "< .001" if p < 0.001 else f"{p:.3f}".removeprefix("0")
 
 
-def findings(metrics: Mapping[str, Any]) -> list[str]:
-    """Sentences on one set: the model, by the benchmark's own script too if it has one, its
-    image, what needs no model or training, and, where it was measured, what the layout of the
-    answers is worth."""
-    return [
-        _accuracy(metrics),
-        *_official(metrics),
-        image_finding(metrics),
-        _rules(metrics),
-        *_layout(metrics),
-    ]
+def p_text(p: float) -> str:
+    """0.5263 -> 'p = .526'"""
+    return f"p {p_value(p)}" if p < 0.001 else f"p = {p_value(p)}"
 
 
-def warnings(metrics: Mapping[str, Any]) -> list[str]:
-    """What forbids to read the accuracy as it stands; empty if nothing does."""
-    found = _left_out(metrics["rows"])
-    low, high = metrics["accuracy_ci95"]
-    if low <= 0.5 <= high:
-        found.append(
-            f"The interval of the accuracy, {span((low, high))}, contains one half: the model "
-            "cannot be told from a coin."
-        )
-    elif high < 0.5:
-        found.append("The model is worse than a coin: it prefers the worse answers.")
-    if "image_gain" in metrics:
-        gain = metrics["image_gain"]
-        if gain["ci95"] is None or gain["ci95"][0] <= 0 <= gain["ci95"][1]:
-            found.append(
-                f"The interval of the image gain, {points_span(gain['ci95'])} points, contains "
-                "0: nothing shows that the model uses its images."
-            )
-        elif gain["difference"] < 0:
-            found.append("The model does better without its images.")
-    known = {name: metrics["controls"][name] for name in (*TEXT_RULES, "random")}
-    better = [
-        f"{label(name)!r} {percent(row['accuracy'])} [{span(row['accuracy_ci95'])}]"
-        for name, row in known.items()
-        if row["difference"] <= 0
-    ]
-    if better:
-        found.append(
-            f"{RULES_DO_BETTER}, over these {metrics['n']} pairs: {', '.join(better)}; the model "
-            f"{percent(metrics['accuracy'])}."
-        )
-    first = metrics["controls"]["first"]
-    if differs([bound - 0.5 for bound in first["accuracy_ci95"]]):
-        found.append(
-            f"{ORDER_TELLS} in {percent(first['accuracy'])} of the pairs: "
-            "whatever sees the order of the answers can use that."
-        )
-    untrained = metrics["controls"].get("untrained")
-    if untrained and not above_zero(untrained["difference_ci95"]):
-        found.append(
-            "Training is not shown to help: trained minus untrained is "
-            f"{points(untrained['difference'])} points "
-            f"[{points_span(untrained['difference_ci95'])}]."
-        )
-    if metrics["n_ties"] > metrics["n"] / 10:
-        found.append(
-            f"{metrics['n_ties']} of {metrics['n']} pairs have equal scores and count one half; "
-            f"counted wrong, the accuracy is {percent(metrics['strict'])}."
-        )
-    if metrics["n_groups"] < FEW_GROUPS:
-        found.append(
-            f"Only {metrics['n_groups']} independent groups: the intervals may be too narrow."
-        )
-    return found
+def inline(text: str) -> str:
+    """Text that stays inside its backticks and its table cell."""
+    return " ".join(text.replace("`", "'").split())[:160]
 
 
-def _accuracy(metrics: Mapping[str, Any]) -> str:
-    return (
-        f"The model prefers the better answer in {percent(metrics['accuracy'])} of "
-        f"{metrics['n']} pairs (95 % interval {span(metrics['accuracy_ci95'])}); a coin would in "
-        "50 %."
-    )
+# -- findings --------------------------------------------------------------------------------
+
+_BEST_RULE = "is right in {{ control|accuracy }}"
+_IMAGES = (
+    "Its images are worth {{ gain.difference|points }} points (95 % interval "
+    "{{ gain.ci95|points_span }}; {{ blind.accuracy|percent }} of {{ gain.n }} pairs with them "
+    "greyed out): "
+)
+_LAYOUT = (
+    "Line breaks and indents of the answers are worth {{ difference|points }} points (95 % "
+    "interval {{ difference_ci95|points_span }}; {{ accuracy|percent }} of {{ n }} pairs with "
+    "white space collapsed{% if n_changed is not none %}; {{ n_changed }} pairs change{% endif %}"
+    "{% if n_same %}, {{ n_same }} of them into the same text twice, a tie{% endif %}): "
+)
+_LOST = (
+    "{% if left_out.values()|sum %}Pairs left out because another run lacks them: "
+    "{% for run, n in left_out.items() if n %}{{ ', ' if not loop.first }}{{ n|count }} of "
+    "{{ run }}{% endfor %}. {% endif %}"
+    "{% if missing %}Not scored on this set: {{ missing|join(', ') }}.{% endif %}"
+)
+_SEEDS = (
+    "{% if most == 1 %}1 seed each{% elif least == most %}{{ most }} seeds each"
+    "{% else %}{{ least }} to {{ most }} seeds each{% endif %}"
+)
+_SHOWN = "{{ shown[0] }} is shown to be {{ 'better' if better else 'worse' }} than {{ first }}"
+
+# One sentence for every kind, a Jinja template of the finding's numbers.
+SENTENCES = {
+    # A run on one set: mmreward.analysis.findings.findings and warnings.
+    "accuracy": "The model prefers the better answer in {{ accuracy|percent }} of {{ n }} pairs "
+    "(95 % interval {{ accuracy_ci95|span }}); a coin would in 50 %.",
+    "official": "By the benchmark's own script: {% for number in headlines %}"
+    "{{ '; ' if not loop.first }}{{ number.name }} {{ number.value|share(number.ci95) }} of "
+    "{{ number.n|count }} {{ number.unit }}{% endfor %}.",
+    "images_taken": "Its images were taken away before it was scored.",
+    "no_images": "No record of this set has an image.",
+    "images_not_measured": "What the images contribute was not measured: no scores with the image "
+    "greyed out.",
+    "images_used": _IMAGES + "the model uses them.",
+    "images_unused": _IMAGES + "no use of them is shown.",
+    "best_rule": "The best rule that needs no model, '{{ rule|label }}', " + _BEST_RULE + " of "
+    "{{ control.n }} pairs, {{ 'below' if control.difference > 0 else 'not below' }} the model"
+    "{% if untrained %}; training brought {{ untrained.difference|points }} points "
+    "[{{ untrained.difference_ci95|points_span }}] over {{ untrained.n }} pairs{% endif %}.",
+    "layout_even": "Collapsing the white space of the answers changes none of them.",
+    "layout_used": _LAYOUT + "the model goes by layout too.",
+    "layout_misleads": _LAYOUT + "the layout misleads the model.",
+    "layout_unused": _LAYOUT + "no use of the layout is shown.",
+    "rows_unusable": "{{ n|count }} of {{ rows|count }} rows could not be scored: "
+    "{% for reason, n in reasons.items() %}{{ '; ' if not loop.first }}{{ reason }} "
+    "({{ n|count }}){% endfor %}. No number here is about them, and none is that of the whole set.",
+    "scored_without_images": "The set was scored without its images (images=drop): its numbers "
+    "are about the text alone.",
+    "coin": "The interval of the accuracy, {{ accuracy_ci95|span }}, contains one half: the model "
+    "cannot be told from a coin.",
+    "worse_than_coin": "The model is worse than a coin: it prefers the worse answers.",
+    "image_gain_unshown": "The interval of the image gain, {{ ci95|points_span }} points, contains "
+    "0: nothing shows that the model uses its images.",
+    "better_without_images": "The model does better without its images.",
+    "rules_do_better": "What needs no model does as well or better, over these {{ metrics.n }} "
+    "pairs: {% for rule, row in better.items() %}{{ ', ' if not loop.first }}'{{ rule|label }}' "
+    "{{ row|accuracy }}{% endfor %}; the model {{ metrics.accuracy|percent }}.",
+    "order_tells": "The data lists the better answer first in {{ accuracy|percent }} of the pairs: "
+    "whatever sees the order of the answers can use that.",
+    "training_unshown": "Training is not shown to help: trained minus untrained is "
+    "{{ difference|points }} points [{{ difference_ci95|points_span }}].",
+    "ties": "{{ n_ties }} of {{ n }} pairs have equal scores and count one half; counted wrong, "
+    "the accuracy is {{ strict|percent }}.",
+    "few_groups": "Only {{ n_groups }} independent groups: the intervals may be too narrow.",
+    # Several runs on one set: comparison_findings.
+    "compared": "{{ 'Both runs' if runs|length == 2 else 'All %d runs'|format(runs|length) }} were "
+    "scored on {{ n|count }} pairs. " + _LOST,
+    "pairs_lost": _LOST,
+    "difference": "{{ run }} minus {{ first }}: {{ half.difference|points }} points (95 % interval "
+    "{{ half.ci95|points_span }}; {{ half.p|p_text }}, by Holm {{ half.p_holm|p_value }}). "
+    "{{ run }} alone is right in {{ only_this }} pairs, {{ first }} alone in {{ only_first }}: "
+    "{% if half.p <= 0.05 %}{{ run }} is {{ 'better' if half.difference > 0 else 'worse' }}"
+    "{% if half.p_holm > 0.05 %}, but not after Holm's correction for the number of runs{% endif %}"
+    "{% else %}not distinguishable{% if half.pairs_needed %}; a difference of this size takes "
+    "about {{ half.pairs_needed|count }} pairs{% endif %}{% endif %}.",
+    "more_runs": "The table has the other {{ n }} runs.",
+    "best_rule_of_runs": "The best of the rules that need no model, '{{ rule|label }}', "
+    + _BEST_RULE + " of these pairs: {% if not beaten %}below every run{% else %}as good as or "
+    "better than {{ 'every run' if beaten|length == n_runs else beaten|join(', ') }}{% endif %}.",
+    "images_measured_by_none": "What the images contribute was not measured: no run has scores "
+    "with the image greyed out.",
+    "order_tells_all": "The order gives labels away: the answer that the data lists first is the "
+    "better one in {{ accuracy|percent }} of the pairs. Whatever sees the order can use that.",
+    # Variants: variants_finding and remarks.
+    "no_other_variant": "{{ set }}: {{ first }} alone (" + _SEEDS + ")",
+    "one_variant": "{{ set }}: {% if here %}{{ others[0] }} differs from {{ first }} with these "
+    "seeds, is not shown to in general{% elif shown %}" + _SHOWN + "{% else %}{{ others[0] }} is "
+    "not shown to differ from {{ first }}{% endif %} (" + _SEEDS + ")",
+    "variants": "{{ set }}: {% if not shown %}none of {{ others|length }} variants is shown to "
+    "differ from {{ first }}{% elif shown|length == 1 %}of {{ others|length }} variants only "
+    + _SHOWN + "{% else %}{{ shown|length }} of {{ others|length }} variants are shown to differ "
+    "from {{ first }}{% endif %}{% if here %}, {{ here|length }} {{ 'more ' if shown }}with these "
+    "seeds only{% endif %} (" + _SEEDS + ")",
+    "job_left_out": "left out: {{ job }}",
+    "seed_again": "left out: {{ run }} has the same seed as {{ kept }} and does not count again",
+    "uneven_seeds": "p of {{ name }} is the largest of as many seeds as both have: {{ first }} has "
+    "{{ most }}, {{ name }} {{ seeds }}",
+    "several_codes": "not all runs come from the same code: {% for state, runs in code.items() %}"
+    "{{ '; ' if not loop.first }}{{ state }}: {{ runs|join(', ') }}{% endfor %}",
+    # A data set: mmreward.audit.findings.
+    "audit": "data audit: {{ n_pairs|count }} pairs ({{ n_sampled|count }} of "
+    "{{ n_records|count }} records of {{ split }}); '{{ rule|label }}' is right in "
+    "{{ accuracy|percent }}"
+    "{% if classifier %}; surface features alone in {{ classifier.accuracy|percent }}{% endif %}"
+    "{% for kind, n in repeats.items() %}; {{ kind|replace('_', ' ') }}: {{ n|count }}{% endfor %}"
+    "{% for sets, n in leaks.items() %}; records in both {{ sets|replace(' -> ', ' and ') }}: "
+    "{{ n|count }}{% endfor %}{% if left_out %}; rows left out: {{ left_out|count }}{% endif %}",
+    "records": "{% for split, n in splits.items() %}{{ ', ' if not loop.first }}{{ n|count }} "
+    "{{ split }}{% endfor %} records.",
+    "surface": "{{ split }}: {{ n_pairs|count }} pairs; the best rule that needs no model, "
+    "'{{ rule|label }}', " + _BEST_RULE + "{% if classifier %}, surface features with a classifier "
+    "in {{ classifier|accuracy }}{% endif %}.",
+    "rows_left_out": "{{ '1 row' if n == 1 else n|count ~ ' rows' }} cannot be used; the table "
+    "says why.",
+    "first_is_better": "The answer listed first is the better one in {% for split, row in "
+    "splits.items() %}{{ ', ' if not loop.first }}{{ row.accuracy|percent }} of {{ split }}"
+    "{% endfor %}. A model that scores answers one by one cannot use that; a judge that sees both "
+    "can.",
+    "surface_decides": "{{ split }}: {{ 'the rule \\'' ~ rule|label ~ '\\'' if rule else "
+    "'a classifier of surface features' }} decides {{ accuracy|percent }} of the pairs without "
+    "image or meaning. A model can learn that instead.",
+    "contradictions": "{{ split }}: {{ n|count }} of {{ n_pairs|count }} pairs prefer the opposite "
+    "of an earlier pair.",
+    "duplicates": "{{ split }}: {{ n|count }} of {{ n_pairs|count }} pairs repeat an earlier one.",
+    "same_answers": "{{ split }}: {{ n|count }} of {{ n_pairs|count }} pairs have the same text on "
+    "both sides, but for case and spaces.",
+    "images_unreadable": "{{ split }}: {{ n|count }} images cannot be read.",
+    "answer_tells": "{{ split }}: one answer wins {{ wins|count }} of its "
+    "{{ (wins + losses)|count }} pairs whatever is asked: `{{ text|inline }}`.",
+    "records_shared": "Of the {{ n|count }} records of {{ right }}, some are shared with "
+    "{{ left }}: {% for kind, n in kinds.items() %}{{ ', ' if not loop.first }}{{ n|count }} "
+    "({{ kind|shared }}){% endfor %}. Accuracy on them is partly memory.",
+}  # fmt: skip
+
+_WORDS = Environment(undefined=StrictUndefined, autoescape=False)
+_WORDS.filters |= {
+    form.__name__: form
+    for form in (accuracy, count, inline, label, p_text, p_value, percent, points, points_span,
+                 share, span)
+} | {"shared": SHARED.__getitem__}  # fmt: skip
 
 
-def _official(metrics: Mapping[str, Any]) -> list[str]:
-    told = [
-        f"{number['name']} {percent(number['value'])} [{span(number['ci95'])}] of {number['n']:,} "
-        f"{number['unit']}"
-        for number in metrics["official"].values()
-        if number["headline"]
-    ]
-    return [f"By the benchmark's own script: {'; '.join(told)}."] if told else []
+@cache
+def _sentence(kind: str) -> Template:
+    return _WORDS.from_string(SENTENCES[kind])
 
 
-def _left_out(rows: Mapping[str, Any]) -> list[str]:
-    """Which rows of the set its numbers are not about."""
-    found = []
-    unusable = rows.get("unusable", ())
-    if unusable:
-        count = sum(kind["n"] for kind in unusable)
-        counts: dict[str, int] = {}
-        for kind in unusable:
-            counts[kind["reason"]] = counts.get(kind["reason"], 0) + kind["n"]
-        why = "; ".join(f"{reason} ({n:,})" for reason, n in counts.items())
-        found.append(
-            f"{count:,} of {rows['rows']:,} rows could not be scored: {why}. No number here is "
-            "about them, and none is that of the whole set."
-        )
-    if rows.get("images") == "drop":
-        found.append(
-            "The set was scored without its images (images=drop): its numbers are about the text "
-            "alone."
-        )
-    return found
+def words(finding: Finding) -> str:
+    """The sentence of a finding; KeyError for a kind without one."""
+    return _sentence(finding.kind).render(finding.numbers).strip()
 
 
-def image_finding(metrics: Mapping[str, Any]) -> str:
-    """What the images of a set are worth to the model, and whether that is shown."""
-    if metrics["rows"].get("images") == "drop":
-        return "Its images were taken away before it was scored."
-    if not metrics["n_with_images"]:
-        return "No record of this set has an image."
-    if "image_gain" not in metrics:
-        return "What the images contribute was not measured: no scores with the image greyed out."
-    gain, blind = metrics["image_gain"], metrics["controls"][BLIND]
-    verdict = "the model uses them" if above_zero(gain["ci95"]) else "no use of them is shown"
-    return (
-        f"Its images are worth {points(gain['difference'])} points (95 % interval "
-        f"{points_span(gain['ci95'])}; {percent(blind['accuracy'])} of {gain['n']} pairs with "
-        f"them greyed out): {verdict}."
-    )
-
-
-def _rules(metrics: Mapping[str, Any]) -> str:
-    controls = metrics["controls"]
-    best = max(TEXT_RULES, key=lambda name: controls[name]["accuracy"])
-    control = controls[best]
-    where = "below" if control["difference"] > 0 else "not below"
-    text = (
-        f"The best rule that needs no model, {label(best)!r}, is right in "
-        f"{percent(control['accuracy'])} [{span(control['accuracy_ci95'])}] of {control['n']} "
-        f"pairs, {where} the model"
-    )
-    if "untrained" in controls:
-        untrained = controls["untrained"]
-        text += (
-            f"; training brought {points(untrained['difference'])} points "
-            f"[{points_span(untrained['difference_ci95'])}] over {untrained['n']} pairs"
-        )
-    return text + "."
-
-
-def _layout(metrics: Mapping[str, Any]) -> Iterator[str]:
-    control = metrics["controls"].get(NORMALISED)
-    if control is None:
-        return
-    if control["n_changed"] == 0:
-        yield "Collapsing the white space of the answers changes none of them."
-        return
-    verdict = "no use of the layout is shown"
-    if differs(control["difference_ci95"]):
-        gain = control["difference"] > 0
-        verdict = "the model goes by layout too" if gain else "the layout misleads the model"
-    changed = "" if control["n_changed"] is None else f"; {control['n_changed']} pairs change"
-    if control["n_same"]:
-        changed += f", {control['n_same']} of them into the same text twice, a tie"
-    yield (
-        f"Line breaks and indents of the answers are worth {points(control['difference'])} points "
-        f"(95 % interval {points_span(control['difference_ci95'])}; "
-        f"{percent(control['accuracy'])} of {control['n']} pairs with white space collapsed"
-        f"{changed}): {verdict}."
-    )
+def bullets(found: Iterable[Finding]) -> str:
+    """A Markdown list of the findings."""
+    return "\n".join(f"- {words(finding)}" for finding in found)

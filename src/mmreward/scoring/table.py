@@ -16,7 +16,7 @@ scores.meta.json  model, configuration, layout, dtype, versions; and `sets`, wha
                     unusable   [{category, reason, n, example}]: rows that are no record because
                                they cannot be scored (no image, an image in an answer, too long)
                   }. bad_records.jsonl of a run folder lists each of them.
-images/           small copies of images that are no files, see mmreward.report.pictures
+images/           small copies of images that are no files, see mmreward.report.examples
 
 Another project may write these files; nothing here needs a model. What is read:
 

@@ -9,16 +9,17 @@ from hydra.core.hydra_config import HydraConfig
 from omegaconf import DictConfig
 from rich.console import Console
 
-from mmreward.audit.audit import OtherSet, one_line
+from mmreward.audit.audit import OtherSet
 from mmreward.audit.audit import audit as audit_source
+from mmreward.audit.findings import summary, warnings
 from mmreward.audit.report import write_audit
-from mmreward.audit.wording import warnings
 from mmreward.benchmarks.base import Benchmark
 from mmreward.benchmarks.loading import build_benchmarks, load_set
 from mmreward.config import build
 from mmreward.data.sources.base import Source
 from mmreward.data.transforms import Transform
 from mmreward.errors import UserError
+from mmreward.report.wording import words
 
 
 def audit(cfg: DictConfig) -> None:
@@ -33,9 +34,9 @@ def audit(cfg: DictConfig) -> None:
             others[called] = other
         found = audit_source(source, others, cfg.max_records)
     page = write_audit(Path(HydraConfig.get().runtime.output_dir), found)
-    console.print(one_line(found), markup=False, soft_wrap=True)
+    console.print(words(summary(found)), markup=False, soft_wrap=True)
     for warning in warnings(found):
-        console.print(f"- {warning}", markup=False, soft_wrap=True)
+        console.print(f"- {words(warning)}", markup=False, soft_wrap=True)
     console.print(f"report: {page}", soft_wrap=True)
 
 

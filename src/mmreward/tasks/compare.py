@@ -15,12 +15,16 @@ from rich.console import Console
 
 from mmreward.analysis.comparison import common_sets
 from mmreward.analysis.comparison import compare as compare_runs
+from mmreward.analysis.findings import remarks
 from mmreward.analysis.runs import Run, expand, is_sweep, read_runs
+from mmreward.benchmarks.references import reference
 from mmreward.config import build
 from mmreward.errors import UserError
-from mmreward.report.comparison import COMPARISON, comparison_tables, write_comparison
-from mmreward.report.variants import summary_metrics, variants_tables, write_variants
-from mmreward.report.variants_wording import remarks
+from mmreward.report import variants
+from mmreward.report.comparison import COMPARISON, screen_tables, write_comparison
+from mmreward.report.page import FIGURES
+from mmreward.report.variants import summary_metrics, write_variants
+from mmreward.report.wording import words
 from mmreward.tasks.sync import names_a_store, tracking_of
 from mmreward.tracking.base import RUN_INFO, UNKNOWN, RunInfo, Tracking
 from mmreward.tracking.no_tracking import NoTracking
@@ -71,18 +75,18 @@ def report(
     """
     with console.status("comparing the runs"):
         sets = common_sets(runs)
-        comparison = compare_runs(runs, sets, jobs_left_out, _code(runs))
+        comparison = compare_runs(runs, sets, jobs_left_out, _code(runs), reference)
         page = write_comparison(folder, comparison, sets)
-        files = [folder / COMPARISON, page, page.with_suffix(".md"), folder / "figures"]
+        files = [folder / COMPARISON, page, page.with_suffix(".md"), folder / FIGURES]
         figure = ""
         if by_variant:
             written = write_variants(folder, comparison, page)
             files += written
             figure = f" (figure: {written[-1]})"
-    for table in (variants_tables if by_variant else comparison_tables)(comparison):
-        console.print(table)
-    for sentence in remarks(comparison):
-        console.print(sentence, soft_wrap=True)
+    for table in (variants.screen_tables if by_variant else screen_tables)(comparison):
+        console.print(table.rich())
+    for remark in remarks(comparison):
+        console.print(words(remark), soft_wrap=True)
     console.print(f"report: {page}{figure}", soft_wrap=True)
     return comparison, files
 

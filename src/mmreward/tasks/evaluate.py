@@ -17,13 +17,14 @@ from mmreward.analysis.metrics import METRICS, write_metrics
 from mmreward.analysis.metrics import evaluate as compute_metrics
 from mmreward.analysis.pairs import MODEL
 from mmreward.benchmarks.base import BenchmarkSet
+from mmreward.benchmarks.references import reference
 from mmreward.config import load_run_config
 from mmreward.data.bad_records import BadRecord, write_bad_records
 from mmreward.data.prefix import Collate
 from mmreward.errors import UserError
 from mmreward.model.bundle import load_bundle
 from mmreward.model.reward import RewardModel
-from mmreward.report.pictures import keep as keep_images
+from mmreward.report.examples import keep as keep_images
 from mmreward.report.run import print_summary, write_report
 from mmreward.scoring.conditions import Condition, find_condition
 from mmreward.scoring.evaluate import score_set
@@ -138,7 +139,7 @@ def evaluate_model(
     keep_images(folder, (record for found in sets for record in found.records), table)
     if training is None:
         training = _cost(folder)
-    metrics = write_metrics(folder, compute_metrics(table), training)
+    metrics = write_metrics(folder, compute_metrics(table, reference), training)
     write_report(folder, metrics, table, read_curves(folder))
     return metrics
 

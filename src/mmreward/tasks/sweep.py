@@ -68,7 +68,7 @@ def forget_comparison(folder: Path) -> None:
     """Removes what `report` and a tracker wrote into the folder, if they did. What the tracker's
     store has of it stays until there is another one."""
     from mmreward.report.comparison import COMPARISON
-    from mmreward.report.markdown import FIGURES, REPORT
+    from mmreward.report.page import FIGURES, REPORT
     from mmreward.report.variants import FIGURE, MARKDOWN
     from mmreward.tracking.summary import SUMMARY
 

@@ -10,8 +10,8 @@ from omegaconf import DictConfig, OmegaConf
 from rich.console import Console
 from rich.table import Table
 
-from mmreward.audit.audit import audit, one_line
-from mmreward.audit.wording import content_warnings
+from mmreward.audit.audit import audit
+from mmreward.audit.findings import content_warnings, summary
 from mmreward.benchmarks.base import BenchmarkSet
 from mmreward.config import build, load_run_config
 from mmreward.data.bad_records import left_out, write_bad_records
@@ -23,6 +23,7 @@ from mmreward.model.bundle import load_weights, save_bundle
 from mmreward.model.reward import RewardModel
 from mmreward.ranks import is_rank_zero
 from mmreward.report.run import print_summary
+from mmreward.report.wording import words
 from mmreward.scoring.lines import RECORDS, SCORES, VERDICTS
 from mmreward.tasks.assemble import data_source, fresh_model, make_collate, quiet, sample
 from mmreward.tasks.benchmarks import sets_to_score
@@ -159,7 +160,8 @@ def tell(parts: Parts, folder: Path, console: Console) -> None:
     console.print(data_table(source))
     console.print(sample_text(source.split("train")), markup=False, highlight=False)
     found = audit(source, max_records=AUDITED)
-    for line in (one_line(found), *(f"- {text}" for text in content_warnings(found))):
+    told = [f"- {words(warning)}" for warning in content_warnings(found)]
+    for line in (words(summary(found)), *told):
         console.print(line, markup=False, highlight=False, soft_wrap=True)
     if source.unread_columns:
         console.print(f"columns not read: {', '.join(source.unread_columns)}", markup=False)
