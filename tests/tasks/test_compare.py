@@ -16,8 +16,7 @@ from without_torch import run
 
 from mmreward.config import CONF, build, load_run_config
 from mmreward.tasks.compare import compare
-from mmreward.tracking.base import RunInfo
-from mmreward.tracking.summary import Summary
+from mmreward.tracking.base import RunInfo, Summary
 
 
 def test_tables_are_compared_without_torch(tmp_path):

@@ -16,7 +16,7 @@ from run_folders import run_folder
 from mmreward.config import CONF, ROOT, register_resolvers, register_schemas
 from mmreward.errors import UserError
 from mmreward.tasks.sync import run_folders, tracking_node
-from mmreward.tracking.summary import Summary
+from mmreward.tracking.base import Summary
 
 
 def test_every_run_of_a_sweep(tmp_path: Path) -> None:

@@ -7,9 +7,10 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from mlflow import MlflowClient
 from mlflow_server import Server
 from run_folders import run_folder
+
+from mmreward.tracking import upload
 
 
 @pytest.fixture
@@ -32,11 +33,11 @@ def server(tmp_path: Path) -> Iterator[Server]:
 def sent(monkeypatch: pytest.MonkeyPatch) -> list[str]:
     """The names of the files that are uploaded, as they are."""
     names: list[str] = []
-    real = MlflowClient.log_artifact
+    real = upload.upload_file
 
-    def log_artifact(self: MlflowClient, run_id: str, path: str, *inside: Any) -> None:
-        names.append(Path(path).name)
-        real(self, run_id, path, *inside)
+    def upload_file(client: Any, run_id: str, path: Path, *more: Any) -> None:
+        names.append(path.name)
+        real(client, run_id, path, *more)
 
-    monkeypatch.setattr(MlflowClient, "log_artifact", log_artifact)
+    monkeypatch.setattr(upload, "upload_file", upload_file)
     return names

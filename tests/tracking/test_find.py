@@ -12,13 +12,12 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from mlflow import MlflowClient
 from omegaconf import OmegaConf
 from run_folders import RESULTS, end, train
 
 from mmreward.errors import UserError
 from mmreward.tracking import MLflowTracking
-from mmreward.tracking.find import find_runs
+from mmreward.tracking.find import find_runs, is_copy, own_folder
 from mmreward.tracking.store import known_ids
 
 NONE = {"_target_": "mmreward.tracking.NoTracking"}
@@ -64,16 +63,14 @@ def test_elsewhere_a_copy_is_downloaded_once(
 ) -> None:
     folder.rename(tmp_path / "elsewhere")
     found = tracker.find(run_id, "run")
-    assert found == folder.parent / "downloads" / run_id
+    assert found == folder.parent / "downloads" / run_id and is_copy(found)
     for name in ("config.yaml", "metrics.json", "report.md", "curves.jsonl", "run.json"):
         assert (found / name).read_text() == (tmp_path / "elsewhere" / name).read_text(), name
     assert (found / "figures" / "margins.png").is_file()
-    (found / "scores.jsonl").write_text("work of a later evaluation\n")
-    assert tracker.find(run_id, "run") == found
-    assert (found / "scores.jsonl").is_file()
-    # New results of the copy go to the same run.
-    assert tracker.finish(found) is not None
-    assert known_ids(found) == [run_id]
+    files = [path for path in found.rglob("*") if path.is_file()]
+    assert len(files) > 6 and all(path.stat().st_mode & 0o222 == 0 for path in files)
+    before = found.stat().st_ino
+    assert tracker.find(run_id, "run") == found and found.stat().st_ino == before
 
 
 @pytest.fixture
@@ -113,14 +110,11 @@ def test_a_run_that_goes_on_elsewhere_is_no_copy_yet(
         tracker.find(run_id, "runs")
     with elsewhere():
         tracker.finish(folder)
-    found = tracker.find(run_id, "run")
+    tracker.find(run_id, "run")
     # It is resumed there.
     client.update_run(run_id, "RUNNING")
     with pytest.raises(UserError, match=wait):
         tracker.find(run_id, "runs")
-    with pytest.raises(UserError, match="is a copy of a run that goes on"):
-        tracker.sync(found)
-    assert client.get_run(run_id).info.status == "RUNNING"
 
 
 def test_a_copy_is_renewed_when_the_run_has_new_results(
@@ -134,75 +128,43 @@ def test_a_copy_is_renewed_when_the_run_has_new_results(
     assert tracker.find(run_id, "runs") == found and accuracy_of(found) == 0.7
 
 
-def test_of_a_copy_only_what_is_new_is_uploaded(
-    folder: Path,
-    tracker: MLflowTracking,
-    run_id: str,
-    elsewhere: Any,
-    sent: list[str],
-    monkeypatch: pytest.MonkeyPatch,
+def test_nothing_of_a_copy_is_uploaded(
+    tracker: MLflowTracking, run_id: str, elsewhere: Any, sent: list[str]
 ) -> None:
-    download = MlflowClient.download_artifacts
-
-    def as_from_a_server(self: MlflowClient, run_id: str, name: str, place: str) -> str:
-        for path in (got := Path(download(self, run_id, name, place)), *got.rglob("*")):
-            path.touch()  # files of a store on this disk keep their times
-        return str(got)
-
-    monkeypatch.setattr(MlflowClient, "download_artifacts", as_from_a_server)
     found = tracker.find(run_id, "run")
     sent.clear()
-    for accuracy in (0.7, 0.8):
-        results(found, accuracy)
-        assert tracker.finish(found) is not None
-        assert sent == ["metrics.json"]
-        assert tracker.find(run_id, "run") == found and accuracy_of(found) == accuracy
-        sent.clear()
-    client, _ = tracker.store.connect()
-    assert client.get_run(run_id).data.metrics["accuracy/digits"] == 0.8
-    with elsewhere():
-        # The copy's results are not replaced by older ones.
-        refused = f"the run of {folder} has got other results since, from a copy"
-        with pytest.raises(UserError, match=refused):
-            tracker.sync(folder)
-        results(folder, 0.6)  # nor by newer ones
-        assert tracker.finish(folder) is None
-        assert client.get_run(run_id).data.metrics["accuracy/digits"] == 0.8
-        # Unless somebody wants it.
-        (folder / "mlflow_alike").unlink()
-        (folder / "run.json").touch()
-        tracker.sync(folder)
-    assert accuracy_of(tracker.find(run_id, "run")) == 0.6
-
-
-def test_neither_side_of_a_copy_is_overwritten_by_the_other(
-    folder: Path,
-    tracker: MLflowTracking,
-    run_id: str,
-    elsewhere: Any,
-    caplog: pytest.LogCaptureFixture,
-) -> None:
-    found = tracker.find(run_id, "run")
-    with elsewhere():
-        results(folder, 0.75)
-        tracker.finish(folder)
-    results(found, 0.6)
-    refused = f"the run of {found} has got other results since"
-    with pytest.raises(UserError, match=refused):
+    with pytest.raises(UserError, match="is a copy of what a store keeps"):
         tracker.sync(found)
-    assert tracker.finish(found) is None and refused in caplog.text
+    assert tracker.finish(found) is None and not sent
+
+
+def test_what_is_found_out_about_a_copy_is_a_run_of_its_own(
+    folder: Path, tracker: MLflowTracking, run_id: str, elsewhere: Any
+) -> None:
+    """It names its parent, whose run and copy stay as they are; the model is on the disk once."""
+    with elsewhere():
+        (folder / "model").mkdir()
+        (folder / "model" / "model.safetensors").write_bytes(b"weights" * 1000)
+        tracker.finish(folder)
+    found = tracker.find(run_id, "run")
+    own = own_folder(found)
+    weights = [at / "model" / "model.safetensors" for at in (found, own)]
+    assert weights[0].stat().st_ino == weights[1].stat().st_ino
+    content = {p: p.read_bytes() for p in found.rglob("*") if p.is_file()}
+    for accuracy in (0.7, 0.6):
+        assert own_folder(found) == own, "the same again"
+        tracker.start(own)
+        results(own, accuracy)
+        end(own, results=json.loads((own / "metrics.json").read_text()))
+        assert tracker.finish(own) is not None
     client, _ = tracker.store.connect()
-    assert client.get_run(run_id).data.metrics["accuracy/digits"] == 0.75
-    with pytest.raises(UserError, match=f"run={run_id}: .* holds results of its own"):
-        tracker.find(run_id, "run")
-    assert accuracy_of(found) == 0.6
-    # Another store has nothing that could be overwritten.
-    other = MLflowTracking(root=folder.parents[1] / "other", uri=None, experiment="trial")
-    for _ in range(2):
-        other.sync(found)
-    assert known_ids(found)[0] == run_id and len(known_ids(found)) == 2
-    shutil.rmtree(found)
-    assert accuracy_of(tracker.find(run_id, "run")) == 0.75
+    assert client.get_run(run_id).data.metrics["accuracy/digits"] == 0.9
+    (own_id,) = known_ids(own)
+    run = client.get_run(own_id)
+    assert own_id != run_id and run.info.status == "FINISHED"
+    assert run.data.metrics["accuracy/digits"] == 0.6
+    assert run.data.tags["parent_run"] == run_id and run.data.tags["folder"] == str(own)
+    assert {p: p.read_bytes() for p in found.rglob("*") if p.is_file()} == content
 
 
 def test_a_folder_that_was_moved_is_found_once_its_run_knows(

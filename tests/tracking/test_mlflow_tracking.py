@@ -511,6 +511,27 @@ def test_what_the_store_has_is_not_uploaded_again(folder: Path, sent: list[str])
     assert sent[2:] == ["model.safetensors"]
 
 
+def test_files_of_a_store_on_this_disk_are_there_once(folder: Path) -> None:
+    (folder / "model").mkdir()
+    (folder / "model" / "model.safetensors").write_bytes(b"weights" * 1000)
+    end(folder)
+    tracker = tracking(folder)
+    tracker.sync(folder)
+    run = only_run(folder)[1]
+    kept = folder.parent / "mlflow-artifacts" / run.info.run_id / "artifacts"
+    files = [path for path in kept.rglob("*") if path.is_file()]
+    assert len(files) > 5
+    for path in files:
+        assert path.samefile(folder / path.relative_to(kept)), path
+    # What takes a file's place in the folder, and what is added to it, is in the store as well.
+    (folder / "new").write_text("# Another\n")
+    (folder / "new").replace(folder / "report.md")
+    tracker.sync(folder)
+    assert (kept / "report.md").samefile(folder / "report.md")
+    shutil.rmtree(folder)  # the store's own name for it stays
+    assert (kept / "model" / "model.safetensors").read_bytes() == b"weights" * 1000
+
+
 def test_a_databases_password_is_not_uploaded(folder: Path) -> None:
     config = "tracking:\n  uri: postgresql://me:hidden@host/db\n"
     (folder / "config.yaml").write_text(config)

@@ -35,27 +35,50 @@ from mmreward.tasks.assemble import data_source, fresh_model, quiet
 from mmreward.tasks.benchmarks import name_sets, readable, sets_to_score, told
 from mmreward.tasks.progress import Scoring
 from mmreward.tasks.sync import tracking_of
+from mmreward.tracking import NoTracking, RunInfo, Tracking
+from mmreward.tracking.base import Status
+from mmreward.tracking.find import is_copy, own_folder
 from mmreward.training.curves import read_curves
 
 
 def evaluate(cfg: DictConfig) -> float:
     """Scores `run` on `benchmark` under `evaluation.conditions`; returns the accuracy on the first.
 
-    Scores that the run folder already holds are not computed again.
+    Scores that the run folder already holds are not computed again. What is found out about a copy
+    of a run whose folder is elsewhere gets a run folder of its own.
     """
     quiet()
     folder, run = load_run_config(cfg.run)
     check_evaluation(cfg.evaluation)
+    console = Console()
+    if not is_copy(folder):
+        return _evaluate(cfg, folder, run, console, tracking_of(cfg, folder))
+    folder = own_folder(folder)
+    tracking = tracking_of(cfg, folder)
+    status: Status = "FAILED"
+    tracking.start(folder)
+    try:
+        accuracy = _evaluate(cfg, folder, run, console, NoTracking())
+        status = "FINISHED"
+    finally:
+        RunInfo.read(folder).end(folder, status)
+        if link := tracking.finish(folder):
+            console.print(link, soft_wrap=True)
+    return accuracy
+
+
+def _evaluate(
+    cfg: DictConfig, folder: Path, run: DictConfig, console: Console, tracking: Tracking
+) -> float:
     model, collate = load_bundle(folder / "model")
     model.to("cuda" if torch.cuda.is_available() else "cpu")
-    console = Console()
     sets = sets_to_score(run, cfg.benchmark, data_source(run), collate.encoder)
     tell_sets(folder, sets, console)
     scorer = model_rewards(run, model, collate, cfg.evaluation)
     metrics = evaluate_model(folder, scorer, sets, cfg.evaluation, console)
     print_summary(console, metrics)
     console.print(f"run folder: {folder}", soft_wrap=True)
-    if link := tracking_of(cfg, folder).finish(folder):
+    if link := tracking.finish(folder):
         console.print(link, soft_wrap=True)
     # Sets that were scored now stand after those of earlier evaluations.
     name = list(metrics["benchmarks"])[-len(sets)]

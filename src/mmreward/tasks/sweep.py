@@ -70,7 +70,7 @@ def forget_comparison(folder: Path) -> None:
     from mmreward.report.comparison import COMPARISON
     from mmreward.report.page import FIGURES, REPORT
     from mmreward.report.variants import FIGURE, MARKDOWN
-    from mmreward.tracking.summary import SUMMARY
+    from mmreward.tracking.base import SUMMARY
 
     if not (folder / COMPARISON).is_file():
         return  # then a report.md here is somebody else's

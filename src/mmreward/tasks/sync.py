@@ -13,8 +13,7 @@ from rich.console import Console
 
 from mmreward.config import build, load_run_config
 from mmreward.errors import UserError
-from mmreward.tracking.base import ARTIFACTS, DOWNLOADS, RUN_INFO, Tracking
-from mmreward.tracking.summary import SUMMARY, Summary
+from mmreward.tracking.base import ARTIFACTS, DOWNLOADS, RUN_INFO, SUMMARY, Summary, Tracking
 
 _COPIES = (ARTIFACTS, DOWNLOADS)
 _NONE = "mmreward.tracking.NoTracking"  # as conf/tracking/none.yaml has it

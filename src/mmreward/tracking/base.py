@@ -1,4 +1,4 @@
-"""What a tracker is, and what a run folder says about its run for a tracker to read."""
+"""What a tracker is, and what a run folder, or one that sums up several, says for it to read."""
 
 from __future__ import annotations
 
@@ -19,7 +19,9 @@ from mmreward.files import replace_file
 Scalar = str | int | float | bool
 Status = Literal["RUNNING", "FINISHED", "FAILED", "KILLED"]
 
-RUN_INFO = "run.json"
+RUN_INFO, SUMMARY = "run.json", "summary.json"
+# Tag of what was found out about a copy of another run: that run's id.
+PARENT = "parent_run"
 # The tag `commit` of a run whose code no git knows.
 UNKNOWN = "unknown"
 # Folders that hold a store's copies of what run folders hold: MLflow's files, runs that were found.
@@ -96,6 +98,67 @@ def _alive(pid: int) -> bool:
     except OSError:  # somebody else's
         return True
     return True
+
+
+@dataclass
+class Summary:
+    """summary.json.
+
+    artifacts: the files and folders to show, relative to the folder
+    tracking:  the configuration of the tracker that it belongs to, None if there was none
+    started:   of the first summary in this folder, which later ones replace
+    ended:     when the numbers were found; both in milliseconds since 1970
+    """
+
+    name: str
+    metrics: dict[str, float]
+    tags: dict[str, str]
+    artifacts: list[str]
+    tracking: dict[str, Any] | None
+    started: int
+    ended: int
+
+    @classmethod
+    def write(
+        cls,
+        folder: Path,
+        name: str,
+        metrics: Mapping[str, float],
+        tags: Mapping[str, str],
+        artifacts: Sequence[Path],
+        tracking: dict[str, Any] | None = None,
+    ) -> None:
+        """Writes summary.json. The arguments are those of `Tracking.summary`."""
+        now = milliseconds()
+        summary = cls(
+            name,
+            dict(metrics),
+            {**tags, "folder": str(folder.resolve()), "host": socket.gethostname()},
+            [Path(os.path.relpath(path, folder)).as_posix() for path in artifacts],
+            tracking,
+            cls.read(folder).started if (folder / SUMMARY).is_file() else now,
+            now,
+        )
+        replace_file(folder / SUMMARY, json.dumps(asdict(summary), indent=2) + "\n")
+
+    @classmethod
+    def read(cls, folder: Path) -> Summary:
+        """Raises UserError if summary.json cannot be read."""
+        try:
+            return cls(**json.loads((folder / SUMMARY).read_text(encoding="utf-8")))
+        except (OSError, ValueError, TypeError) as error:
+            raise UserError(f"{folder / SUMMARY} cannot be read ({error})") from None
+
+    @property
+    def sets(self) -> list[str]:
+        """What the numbers are about: the first part of every metric's name."""
+        return list(dict.fromkeys(name.split("/")[0] for name in self.metrics))
+
+    def run_info(self) -> RunInfo:
+        """The same as a run that is over."""
+        return RunInfo(
+            self.name, {}, self.tags, status="FINISHED", started=self.started, ended=self.ended
+        )
 
 
 class Tracking(Protocol):

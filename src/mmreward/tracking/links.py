@@ -22,6 +22,8 @@ if TYPE_CHECKING:
 
 log = logging.getLogger(__name__)
 
+_CHECKOUT = (ROOT / "Makefile").is_file()  # else an installed package
+
 # What MLflow's page of runs calls a view that somebody shares: a tag of the experiment, which holds
 # the page's state as JSON, and the parameter that names it.
 SHARED_VIEW = "mlflow.sharedViewState."
@@ -92,7 +94,7 @@ def _line(store: Store, page: str) -> str:
 
 def _make_ui(uri: str) -> str:
     """The command that shows this store, to be typed in the current directory."""
-    if not (ROOT / "Makefile").is_file():  # an installed package
+    if not _CHECKOUT:
         return shlex.join(["mmreward", "task=ui", f"tracking.uri={uri}"])
     shown = _conf("tracking/mlflow")
     # `make` runs in the repository, whose store it shows if it is told of no other.

@@ -16,14 +16,12 @@ from typing import TYPE_CHECKING
 
 from mmreward.errors import UserError
 from mmreward.ranks import is_rank_zero
-from mmreward.tracking import copies, upload
+from mmreward.tracking import upload
 from mmreward.tracking.address import without_password
-from mmreward.tracking.base import RunInfo
-from mmreward.tracking.download import download
+from mmreward.tracking.base import SUMMARY, RunInfo, Summary
+from mmreward.tracking.find import download, is_copy
 from mmreward.tracking.links import runs_page, where, where_compared
 from mmreward.tracking.store import Store, known_ids, set_environment
-from mmreward.tracking.summary import SUMMARY, Summary
-from mmreward.tracking.upload_files import AT_START, FILES, upload_file, upload_files
 
 if TYPE_CHECKING:
     from mlflow import MlflowClient
@@ -173,29 +171,27 @@ class MLflowTracking:
         client, experiment_id = self.store.connect()
         run_id = self._describe(client, experiment_id, folder, RunInfo.read(folder))
         client.update_run(run_id, status="RUNNING")
-        for path in (folder / name for name in AT_START):
+        for path in (folder / name for name in upload.AT_START):
             if path.is_file():
-                upload_file(client, run_id, path)
+                upload.upload_file(client, run_id, path)
         return client, run_id
 
     def _describe(
         self, client: MlflowClient, experiment_id: str, folder: Path, info: RunInfo
     ) -> str:
         run_id = self.store.open_run(client, experiment_id, folder, info)
-        tags = {name: value for name, value in info.tags.items() if name != "folder"}
-        if copies.copied_from(folder) != run_id:  # else it has another home
-            tags["folder"] = str(folder.resolve())  # where it has been moved to
+        tags = {**info.tags, "folder": str(folder.resolve())}  # where it has been moved to
         upload.describe(client, run_id, replace(info, tags=tags))
         return run_id
 
     def _mirror(self, folder: Path, curves: bool) -> str:
         """Everything the folder holds, the status last but for the files: those may be large."""
+        if is_copy(folder):
+            raise UserError(f"{folder} is a copy of what a store keeps; nothing of it is uploaded")
         info = RunInfo.read(folder)
         client, experiment_id = self._reach()
 
         def record() -> str:
-            if run := self.store.run_of(client, folder):
-                copies.check(folder, run)
             run_id = self._describe(client, experiment_id, folder, info)
             if curves:
                 upload.upload_curves(client, run_id, folder)
@@ -205,8 +201,7 @@ class MLflowTracking:
             return run_id
 
         run_id = self.store.within_patience(record)
-        newest = upload_files(client, run_id, folder, FILES)
-        copies.note(folder, run_id, newest)
+        upload.upload_files(client, run_id, folder, upload.FILES)
         experiment_id = client.get_run(run_id).info.experiment_id
         return where(self.store, experiment_id, info.tags.get("sweep"))
 
@@ -228,7 +223,7 @@ class MLflowTracking:
             return run_id
 
         run_id = self.store.within_patience(record)
-        upload_files(client, run_id, folder, summary.artifacts)
+        upload.upload_files(client, run_id, folder, summary.artifacts)
         sweep = info.tags.get("sweep")
         return where_compared(self.store, client, experiment_id, sweep, summary.sets)
 

@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from mmreward.errors import UserError
-from mmreward.tracking.summary import Summary
+from mmreward.tracking.base import Summary
 
 
 class NoTracking:

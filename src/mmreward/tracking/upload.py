@@ -6,11 +6,15 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import Iterator, Mapping, Sequence
+from contextlib import suppress
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING, Any, TypeVar
+from urllib.parse import unquote, urlsplit
 
 from mmreward.curve_file import CURVES, SYSTEM, milliseconds, read_rows
-from mmreward.tracking.base import RunInfo
+from mmreward.tracking.address import without_password
+from mmreward.tracking.base import RUN_INFO, RunInfo
 
 if TYPE_CHECKING:
     from mlflow import MlflowClient
@@ -23,6 +27,29 @@ METRICS_AT_ONCE = 1000
 OTHERS_AT_ONCE = 100
 
 RESULTS = "metrics.json"
+AT_START = ("config.yaml", "overrides.yaml", RUN_INFO)
+# Tag: when the newest file was changed (nanoseconds), once all of them had been uploaded.
+NEWEST = "mlflow.newestFile"  # MLflow shows no tags that begin like this
+# Files that may hold the address of a store.
+_WITH_ADDRESS = {".yaml", ".json", ".md", ".html"}
+# What a run leaves behind that is worth keeping apart from its folder. No checkpoints: they are
+# large, and the bundle holds the best weights.
+AT_END = (
+    "report.md",
+    "report.html",
+    "overview.png",
+    "figures",
+    "images",
+    RESULTS,
+    CURVES,
+    SYSTEM,
+    "records.jsonl",
+    "scores.jsonl",
+    "scores.meta.json",
+    "bad_records.jsonl",
+    "model",
+)
+FILES = (*AT_START, *AT_END)
 
 
 def allowed(name: str) -> str:
@@ -167,6 +194,74 @@ def _with_ends(
     yield name, value
     for end, bound in zip(("low", "high"), interval or (), strict=False):
         yield f"{name}_{end}", bound
+
+
+def upload_files(client: MlflowClient, run_id: str, folder: Path, names: Sequence[str]) -> None:
+    """Files, and folders under their names; a failed run lacks some, and those are left out. So
+    are those that the run has in the same size, if they are not newer than what was uploaded."""
+    run = client.get_run(run_id)
+    place = _on_this_disk(run.info.artifact_uri)
+    before = int(run.data.tags.get(NEWEST, 0))
+    stored = _stored(client, run_id) if before else {}
+    newest = before
+    for path in _files(folder, names):
+        name, stat = path.relative_to(folder).as_posix(), path.stat()
+        newest = max(newest, stat.st_mtime_ns)
+        if stat.st_mtime_ns > before or stored.get(name) != stat.st_size:
+            upload_file(client, run_id, path, name.rpartition("/")[0], place)
+    if newest > before:
+        write_tags(client, run_id, {NEWEST: str(newest)})
+
+
+def _files(folder: Path, names: Sequence[str]) -> Iterator[Path]:
+    for path in (folder / name for name in names):
+        if path.is_dir():
+            yield from sorted(inside for inside in path.rglob("*") if inside.is_file())
+        elif path.exists():
+            yield path
+
+
+def _stored(client: MlflowClient, run_id: str, inside: str | None = None) -> dict[str, int]:
+    """The run's files and their sizes."""
+    found: dict[str, int] = {}
+    for entry in client.list_artifacts(run_id, inside):
+        if entry.is_dir:
+            found |= _stored(client, run_id, entry.path)
+        else:
+            found[entry.path] = entry.file_size or 0
+    return found
+
+
+def _on_this_disk(uri: str) -> Path | None:
+    """The folder that a store keeps a run's files in, None if it is none of this machine's."""
+    parts = urlsplit(uri)
+    return Path(unquote(parts.path)) if parts.scheme in ("", "file") else None
+
+
+def upload_file(
+    client: MlflowClient, run_id: str, path: Path, inside: str = "", place: Path | None = None
+) -> None:
+    """Uploads a file into the folder `inside`; what holds a store's password goes without it.
+
+    place: where the store keeps the run's files if that is on this machine. There the file gets a
+           second name, so that its content is on the disk once.
+    """
+    if not inside and path.suffix in _WITH_ADDRESS:
+        text = path.read_text(encoding="utf-8")
+        if (shown := without_password(text)) != text:
+            with TemporaryDirectory() as scratch:
+                copy = Path(scratch) / path.name
+                copy.write_text(shown, encoding="utf-8")
+                client.log_artifact(run_id, str(copy))
+            return
+    if place is not None:
+        target = place / inside / path.name
+        target.parent.mkdir(parents=True, exist_ok=True)
+        target.unlink(missing_ok=True)
+        with suppress(OSError):  # another disk
+            target.hardlink_to(path)
+            return
+    client.log_artifact(run_id, str(path), inside or None)
 
 
 def _batches(items: Sequence[T], size: int) -> Iterator[list[T]]:
