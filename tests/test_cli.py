@@ -166,6 +166,7 @@ def test_the_last_line_opens_the_charts_of_all_runs(finished: tuple[Path, str]) 
     assert last.endswith("/runs?workflowType=machine_learning&compareRunsMode=CHART")
 
 
+@pytest.mark.slow
 def test_evaluate_finds_a_run_by_its_mlflow_id_and_repeats_nothing(
     finished: tuple[Path, str],
 ) -> None:
@@ -183,6 +184,7 @@ def test_evaluate_finds_a_run_by_its_mlflow_id_and_repeats_nothing(
     assert folders == {"train", "mlflow-artifacts"}, "an evaluation makes no folder of its own"
 
 
+@pytest.mark.slow
 def test_an_evaluation_goes_to_the_store_its_run_was_tracked_in(
     finished: tuple[Path, str],
 ) -> None:
@@ -210,6 +212,7 @@ def test_an_evaluation_goes_to_the_store_its_run_was_tracked_in(
     assert tracked.data.metrics["accuracy/digits"] == pytest.approx(accuracy)
 
 
+@pytest.mark.slow
 def test_a_comparison_of_tracked_runs_is_tracked(finished: tuple[Path, str]) -> None:
     import mlflow
 
@@ -232,6 +235,7 @@ def test_a_comparison_of_tracked_runs_is_tracked(finished: tuple[Path, str]) -> 
     assert {"report.md", "report.html", "comparison.json", "figures"} <= names
 
 
+@pytest.mark.slow
 def test_a_finished_run_can_go_on_in_its_folder(finished: tuple[Path, str]) -> None:
     folder, _ = finished
     path = only_run(folder)
@@ -261,6 +265,7 @@ def test_two_ranks_train_one_run(tmp_path: Path) -> None:
     assert "MLflow at" not in result.stdout + result.stderr
 
 
+@pytest.mark.slow
 def test_the_folder_of_a_sweep_can_be_uploaded(tmp_path: Path) -> None:
     run_folder(tmp_path / "sweep" / "0")
     run_folder(tmp_path / "sweep" / "1")

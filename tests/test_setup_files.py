@@ -86,11 +86,13 @@ def test_conda_installs_the_same_as_make() -> None:
 def test_ci_runs_what_the_readme_tells_to_run() -> None:
     steps = (ROOT / ".ci" / "run").read_text()
     assert re.search(r"^make test$", steps, re.MULTILINE)
+    assert re.search(r"^make test-slow$", steps, re.MULTILINE)
     assert re.search(r"^make check$", steps, re.MULTILINE)
-    fast, slow = dry_run("test"), dry_run("test-slow")
-    assert '-m "not slow"' in fast
-    assert "-m slow" in slow
-    for line in (fast + slow).splitlines():
+    fast, slow, long = (dry_run(target) for target in ("test", "test-slow", "test-long"))
+    assert '-m "not slow and not long"' in fast
+    assert '-m "slow and not long"' in slow
+    assert "-m long" in long
+    for line in (fast + slow + long).splitlines():
         if "pytest" in line:
             assert "tests/" not in line, "a listed folder would leave new tests out"
 

@@ -41,7 +41,7 @@ def run(cfg: DictConfig) -> float | None:
         sweep = HydraConfig.get().runtime.choices.get("sweep")
         # A job of the process launcher is a single run, too.
         if sweep and HydraConfig.get().mode is RunMode.RUN and SWEEP not in os.environ:
-            raise UserError(f"+sweep={sweep} says what a sweep varies; begin with -m")
+            raise UserError(f"+sweep={sweep} says what a sweep varies; begin with python run.py -m")
         find_runs(cfg)
         check_keys(cfg)
         return hydra.utils.get_method(cfg.task._target_)(cfg)

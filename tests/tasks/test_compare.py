@@ -157,6 +157,7 @@ def test_a_run_that_cannot_say_what_it_is_costs_itself_and_not_the_upload(tmp_pa
     assert "run.json of base s0 cannot be read" in capsys.readouterr().out
 
 
+@pytest.mark.slow
 def test_runs_from_different_code_are_told_apart(tmp_path, capsys):
     folder = sweep(tmp_path / "mine", "done", "done", "done", "done")
     states = ({"commit": "abc"}, {"commit": "abc"}, {"commit": "abc", "resumed_commit": "def"}, {})

@@ -67,6 +67,7 @@ def test_one_finished_job_leaves_nothing_to_compare(tmp_path, capsys):
     assert not (folder / "comparison.json").exists()
 
 
+@pytest.mark.slow
 def test_an_earlier_comparison_is_not_taken_for_this_one(tmp_path, capsys):
     folder = sweep(tmp_path / "sweep", "done", "done", "done")
     ended(folder, capsys)
@@ -133,12 +134,14 @@ def test_the_command_that_is_named_then_makes_what_the_sweep_would_have_made(tmp
     assert "left out: job 3 (model=enhanced seed=1): killed by SIGKILL" in tables
 
 
+@pytest.mark.slow
 def test_one_seed_three_times_is_no_three_seeds(tmp_path, capsys):
     folder = sweep(tmp_path / "sweep", "done", "done", "done", "done", seeds=(0, 0))
     screen = ended(folder, capsys)
     assert screen.count("has the same seed as") == 2 and "1 seed each" in screen
 
 
+@pytest.mark.slow
 def test_a_sweep_of_a_launcher_that_keeps_no_list_of_jobs(tmp_path):
     folder = sweep(tmp_path / "sweep", "done", "done", "done")
     (folder / "sweep.json").unlink()

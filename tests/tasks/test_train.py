@@ -136,6 +136,7 @@ def test_evaluate_continues_and_does_not_repeat(folder: Path) -> None:
     assert json.loads((folder / "metrics.json").read_text()) == json.loads(metrics)
 
 
+@pytest.mark.slow
 def test_evaluate_writes_damaged_metrics_anew(folder: Path) -> None:
     """As a comparison of such a run advises."""
     train(config("evaluation.conditions=[intact]"))
@@ -204,7 +205,14 @@ def test_a_resumed_run_equals_an_uninterrupted_one(
 
 @pytest.mark.parametrize(
     ("stops", "accumulated"),
-    [((3,), 1), ((4,), 1), ((8,), 1), ((9,), 1), ((3, 5), 1), ((5, 10), 1), ((3,), 2), ((4,), 2)],
+    [
+        ((3,), 1),
+        ((3,), 2),
+        *(
+            pytest.param(*case, marks=pytest.mark.slow)
+            for case in (((4,), 1), ((8,), 1), ((9,), 1), ((3, 5), 1), ((5, 10), 1), ((4,), 2))
+        ),
+    ],
 )
 def test_a_run_that_was_given_more_steps_equals_one_that_had_them(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, stops: tuple[int, ...], accumulated: int

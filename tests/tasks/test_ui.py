@@ -237,6 +237,7 @@ def test_all_runs_of_a_sweep_are_shown_the_first_job_first(tmp_path: Path, page:
     assert shown.stop() == 0
 
 
+@pytest.mark.slow
 def test_the_page_opens_at_the_list_of_all_runs_and_ends_with_the_command(
     sweep: tuple[Path, str], tmp_path: Path
 ) -> None:
