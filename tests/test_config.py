@@ -141,6 +141,15 @@ class TestBuild:
         assert build(None, "early_stopping") is None
 
 
+def test_help_says_what_a_model_is_made_of() -> None:
+    header = OmegaConf.load(CONF / "config.yaml").hydra.help.header
+    rows = [line.split() for line in header.splitlines() if line.startswith("  model=")]
+    models = {path.stem for path in (CONF / "model").glob("*.yaml")} - {"base", "text"}
+    assert {row[0] for row in rows} == {f"model={name}" for name in models}
+    for whole, *parts in rows:
+        assert len(parts) > 1 and config(whole) == config(*parts), whole
+
+
 def test_a_strangers_config_is_read_without_resolving_it(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
