@@ -27,7 +27,8 @@ warnings.filterwarnings("ignore", category=DeprecationWarning)
 import pytest  # noqa: E402
 import torch  # noqa: E402
 
-from mmreward.config import register_resolvers, register_schemas  # noqa: E402
+from mmreward.config import register_resolvers  # noqa: E402
+from mmreward.schema import register_schemas  # noqa: E402
 
 torch.set_num_threads(1)
 register_schemas()

@@ -10,6 +10,9 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+from PIL import Image
+
 from mmreward.records import Media, Message, Record, Response
 from mmreward.scoring.table import (
     Key,
@@ -84,3 +87,12 @@ def published(name: str, n: int) -> tuple[list[Record], Scores]:
         )
         scores.append(published_row["scores"])
     return records, {"intact": scores}
+
+
+def drawn(figure: Image.Image) -> bool:
+    """Whether a saved figure shows something over most of its width and height: bars, points and
+    letters, not a blank canvas or one with a title alone."""
+    ink = np.asarray(figure.convert("L")) < 200
+    columns, rows = np.flatnonzero(ink.any(0)), np.flatnonzero(ink.any(1))
+    spread = [np.ptp(at) / size for at, size in zip((columns, rows), figure.size, strict=True)]
+    return min(spread) > 0.7 and 0.005 < ink.mean() < 0.9

@@ -21,8 +21,9 @@ from hydra.types import RunMode
 from omegaconf import DictConfig
 from omegaconf.errors import OmegaConfBaseException
 
-from mmreward.config import CONF, check_keys, one_sentence, register_resolvers, register_schemas
+from mmreward.config import CONF, check_keys, one_sentence, register_resolvers
 from mmreward.errors import UserError
+from mmreward.schema import register_schemas
 from mmreward.tracking.base import SWEEP
 from mmreward.tracking.find import find_runs
 

@@ -166,7 +166,8 @@ def test_the_rate_of_false_findings_is_the_level(seeds, accuracy):
         below += seed_difference(first, second, groups)["p"] <= 0.05
     assert below <= 32  # 20 expected, standard deviation 4.4
     # Cautious where hardly a pair is judged wrongly, and where the largest of several p is taken.
-    assert below >= 8 or accuracy > 0.9 or seeds != (3, 3)
+    if accuracy < 0.9 and seeds == (3, 3):
+        assert below >= 8
 
 
 def test_one_seed_each(tmp_path, outcomes):

@@ -19,5 +19,5 @@ def test_a_log_gets_a_line_now_and_then(monkeypatch: pytest.MonkeyPatch) -> None
         for _ in range(4):
             advance(350)
     lines = log.getvalue().split("\n")
-    assert "scoring digits: 700 of 1,400" in lines
+    assert "scoring digits: 1,050 of 1,400 views, 17.5 views/s" in lines
     assert 1 <= len([line for line in lines if line]) <= 3

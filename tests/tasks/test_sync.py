@@ -13,8 +13,9 @@ from mlflow import MlflowClient
 from omegaconf import OmegaConf
 from run_folders import run_folder
 
-from mmreward.config import CONF, ROOT, register_resolvers, register_schemas
+from mmreward.config import CONF, ROOT, register_resolvers
 from mmreward.errors import UserError
+from mmreward.schema import register_schemas
 from mmreward.tasks.sync import run_folders, tracking_node
 from mmreward.tracking.base import Summary
 

@@ -21,6 +21,7 @@ class Scoring:
             TextColumn("scoring {task.description}"),
             BarColumn(),
             TaskProgressColumn(),
+            TextColumn("{task.fields[rate]}"),
             TimeRemainingColumn(),
             console=console,
             transient=True,
@@ -35,20 +36,26 @@ class Scoring:
     def __exit__(self, *_: object) -> None:
         self._bar.stop()
 
-    def begin(self, what: str, views: int) -> Callable[[int], None]:
+    def begin(
+        self, what: str, views: int, unit: str = "views", earlier: int = 0
+    ) -> Callable[[int], None]:
         """what: the set; views: its records times the conditions they are scored under, as an upper
-        bound. The returned function takes how many more are done."""
+        bound; earlier: of them, those that were done before. The returned function takes how many
+        more are done."""
         for task in self._bar.task_ids:
             self._bar.remove_task(task)
-        task = self._bar.add_task(what, total=views)
-        done = 0
+        task = self._bar.add_task(what, total=views, rate="")
+        done, began = earlier, time.monotonic()
 
         def advance(more: int) -> None:
             nonlocal done
             done += more
-            self._bar.update(task, completed=done)
-            if not self._console.is_terminal and time.monotonic() - self._told >= EVERY:
-                self._told = time.monotonic()
-                self._console.print(f"scoring {what}: {done:,} of {views:,}", markup=False)
+            now = time.monotonic()
+            rate = f"{(done - earlier) / max(now - began, 1e-9):,.1f} {unit}/s"
+            self._bar.update(task, completed=done, rate=rate)
+            if not self._console.is_terminal and now - self._told >= EVERY:
+                self._told = now
+                told = f"scoring {what}: {done:,} of {views:,} {unit}, {rate}"
+                self._console.print(told, markup=False)
 
         return advance

@@ -65,8 +65,7 @@ def score(cfg: DictConfig) -> None:
     line = {"rewards": rewards_line, "seed": seed_line}[cfg.format]
     left, began = len(rows) - state.rows, time.monotonic()
     with Scoring(console) as progress:
-        advance = progress.begin(f"{written.name}, rows", len(rows))
-        advance(state.rows)
+        advance = progress.begin(written.name, len(rows), "rows", state.rows)
         score_rows(
             model, rows, state, state_path, partial(line, model, rows, cfg.log_samples), advance,
             fatal=cfg.on_bad_record == "error",
