@@ -103,9 +103,13 @@ def test_a_run_that_was_moved_keeps_its_best(
     assert equal(resumed, whole)
     assert kept(there) == kept(tmp_path / "whole") == ["best-step=8.ckpt", "last.ckpt"]
     state = remembered(there)
-    assert state["best_model_path"] == str(there.resolve() / "checkpoints" / "best-step=8.ckpt")
+    if ended_in == "step 11":  # else nothing was left to train, and nothing saved again
+        assert state["best_model_path"] == str(there.resolve() / "checkpoints" / "best-step=8.ckpt")
     assert float(state["best_model_score"]) == 0.75
     assert not (tmp_path / "here").exists()
+    again = there.rename(tmp_path / "again")
+    assert equal(run(again, f"resume={again}", monkeypatch=monkeypatch), whole)
+    assert kept(again) == ["best-step=8.ckpt", "last.ckpt"]
 
 
 # -- another moment ------------------------------------------------------------------------

@@ -115,7 +115,8 @@ class RewardModule(pl.LightningModule):
         self.log("val/accuracy", self.val_accuracy, prog_bar=True, batch_size=size)
         self.log("val/margin", self.val_margin, batch_size=size)
 
-    def on_validation_end(self) -> None:
+    def on_validation_epoch_end(self) -> None:
+        # Before the checkpoints of this validation are saved.
         self.validated_at = self.trainer.global_step
 
     # -- optimizer -------------------------------------------------------------------------
