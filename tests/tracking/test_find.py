@@ -5,6 +5,7 @@ from __future__ import annotations
 import copy
 import json
 import shutil
+import socket
 import time
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, contextmanager
@@ -13,10 +14,11 @@ from typing import Any
 
 import pytest
 from omegaconf import OmegaConf
-from run_folders import RESULTS, end, train
+from run_folders import RESULTS, end, run_folder, train
 
 from mmreward.errors import UserError
 from mmreward.tracking import MLflowTracking
+from mmreward.tracking.base import RunInfo
 from mmreward.tracking.find import find_runs, is_copy, own_folder
 from mmreward.tracking.store import known_ids
 
@@ -165,6 +167,106 @@ def test_what_is_found_out_about_a_copy_is_a_run_of_its_own(
     assert run.data.metrics["accuracy/digits"] == 0.6
     assert run.data.tags["parent_run"] == run_id and run.data.tags["folder"] == str(own)
     assert {p: p.read_bytes() for p in found.rglob("*") if p.is_file()} == content
+
+
+@pytest.fixture
+def copied(folder: Path, tracker: MLflowTracking, run_id: str, elsewhere: Any) -> Path:
+    """A copy with a model."""
+    with elsewhere():
+        (folder / "model").mkdir()
+        (folder / "model" / "model.safetensors").write_bytes(b"old weights")
+        tracker.finish(folder)
+    found = tracker.find(run_id, "run")
+    assert found is not None
+    return found
+
+
+def test_a_run_that_was_trained_on_is_evaluated_anew(
+    folder: Path, tracker: MLflowTracking, run_id: str, elsewhere: Any, copied: Path
+) -> None:
+    weights = Path("model", "model.safetensors")
+    before = own_folder(copied)
+    with elsewhere():
+        results(folder, 0.7)  # an evaluation changes no model
+        tracker.finish(folder)
+    assert own_folder(tracker.find(run_id, "run")) == before
+    with elsewhere():
+        (folder / weights).unlink()
+        (folder / weights).write_bytes(b"new weights")
+        end(folder)
+        tracker.finish(folder)
+    after = own_folder(tracker.find(run_id, "run"))
+    assert (after / weights).read_bytes() == b"new weights"
+    assert (before / weights).read_bytes() == b"old weights"
+
+
+def test_an_own_folder_that_was_not_finished_is_made_again(
+    run_id: str, copied: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def killed(self: RunInfo, folder: Path) -> None:
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as patch:
+        patch.setattr(RunInfo, "write", killed)
+        with pytest.raises(KeyboardInterrupt):
+            own_folder(copied)
+    own = own_folder(copied)
+    assert RunInfo.read(own).tags["parent_run"] == run_id
+    assert (own / "model" / "model.safetensors").samefile(copied / "model" / "model.safetensors")
+
+
+def test_a_disk_without_hard_links_will_do(
+    folder: Path, copied: Path, tracker: MLflowTracking, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def refuse(self: Path, target: Path) -> None:
+        raise PermissionError(1, "Operation not permitted")
+
+    monkeypatch.setattr(Path, "hardlink_to", refuse)
+    own = own_folder(copied)
+    tracker.sync(own)
+    (own_id,) = known_ids(own)
+    kept = folder.parent / "mlflow-artifacts" / own_id / "artifacts"
+    for at in (own, kept):
+        assert (at / "model" / "model.safetensors").read_bytes() == b"old weights"
+
+
+def test_an_evaluation_of_a_copy_is_of_this_machine_and_of_no_sweep(copied: Path) -> None:
+    path = copied / "run.json"
+    info = json.loads(path.read_text())
+    info["tags"] |= {"host": "far", "commit": "abc", "mlflow.runColor": "#fff"}
+    path.chmod(0o644)
+    path.write_text(json.dumps(info))
+    assert info["tags"]["sweep"] == "s1"
+    tags = RunInfo.read(own_folder(copied)).tags
+    assert tags["host"] == socket.gethostname() and tags["commit"] == "abc"
+    assert not {"sweep", "mlflow.runColor"} & set(tags)
+
+
+def test_a_run_in_a_folder_called_downloads_is_no_copy(tmp_path: Path) -> None:
+    mine = run_folder(tmp_path / "downloads" / "mine")
+    end(mine)
+    MLflowTracking(root=tmp_path / "outputs", uri=None, experiment="trial").sync(mine)
+    assert len(known_ids(mine)) == 1
+
+
+def test_results_that_an_earlier_version_wrote_into_a_copy_are_kept(
+    tracker: MLflowTracking, run_id: str, copied: Path
+) -> None:
+    (copied / ".mlflow_newest").unlink()
+    (copied / "scores.jsonl").write_text("mine\n")
+    assert tracker.find(run_id, "run") == copied and not (copied / "scores.jsonl").exists()
+    assert (copied.with_suffix(".before") / "scores.jsonl").read_text() == "mine\n"
+
+
+def test_a_run_that_an_earlier_version_uploaded_is_uploaded_again(
+    folder: Path, tracker: MLflowTracking, run_id: str
+) -> None:
+    """Its tag for the newest file was a date."""
+    client, _ = tracker.store.connect()
+    client.set_tag(run_id, "mlflow.newestFile", "2026-11-27T10:00:00.000000000Z")
+    results(folder, 0.7)
+    tracker.sync(folder)
+    assert client.get_run(run_id).data.metrics["accuracy/digits"] == 0.7
 
 
 def test_a_folder_that_was_moved_is_found_once_its_run_knows(

@@ -209,11 +209,11 @@ def test_what_somebody_wrote_into_a_run_stays(folder: Path) -> None:
     for name, value in edited.items():
         client.set_tag(run.info.run_id, name, value)
     (folder / "report.md").write_text("# Newer\n")
-    before = run.data.tags["mlflow.newestFile"]
+    before = run.data.tags["mlflow.newestFileTime"]
     tracking(folder).sync(folder)
     tags = only_run(folder)[1].data.tags
     assert {name: tags[name] for name in edited} == edited
-    assert tags["mlflow.newestFile"] > before, "ours to change"
+    assert tags["mlflow.newestFileTime"] > before, "ours to change"
 
 
 def test_what_was_never_tracked_stays_untracked(folder: Path) -> None:

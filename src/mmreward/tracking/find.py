@@ -5,6 +5,8 @@ from __future__ import annotations
 
 import re
 import shutil
+import socket
+from hashlib import sha256
 from pathlib import Path
 from textwrap import shorten
 from typing import TYPE_CHECKING, Any
@@ -13,6 +15,7 @@ from omegaconf import DictConfig
 
 from mmreward.config import build
 from mmreward.errors import UserError
+from mmreward.files import link_file
 from mmreward.tracking.address import without_password
 from mmreward.tracking.base import DOWNLOADS, PARENT, RUN_INFO, RunInfo, Tracking
 
@@ -53,28 +56,34 @@ def find_runs(cfg: DictConfig) -> None:
 
 def is_copy(folder: Path) -> bool:
     """Whether the folder is a copy of what a store keeps of a run."""
-    return folder.resolve().parent.name == DOWNLOADS
+    folder = folder.resolve()
+    return folder.parent.name == DOWNLOADS and _RUN_ID.fullmatch(folder.name) is not None
 
 
 def own_folder(copy: Path) -> Path:
     """A run folder for what is found out about a copy's run, which it names as its parent. The same
-    for the same copy, so that finished work is kept; it shares the copy's model on the disk."""
+    for the same copy, so that finished work is kept, until the run was trained on, which changes
+    its run.json; it shares the copy's model on the disk."""
     copy = copy.resolve()
-    folder = copy.parents[1] / EVALUATIONS / copy.name
+    parent = RunInfo.read(copy)
+    state = sha256((copy / RUN_INFO).read_bytes()).hexdigest()[:6]
+    folder = copy.parents[1] / EVALUATIONS / f"{copy.name}-{state}"
     if not (folder / RUN_INFO).is_file():
-        parent = RunInfo.read(copy)
-        shutil.copytree(copy, folder, dirs_exist_ok=True, copy_function=_copy_file)
-        tags = {**parent.tags, PARENT: copy.name, "folder": str(folder)}
-        RunInfo(f"{parent.name} evaluated", parent.params, tags, dataset=parent.dataset).write(
-            folder
-        )
+        # run.json comes last: a folder without it was not finished.
+        left_out = shutil.ignore_patterns(RUN_INFO, MADE_AT)
+        shutil.copytree(copy, folder, ignore=left_out, copy_function=_place, dirs_exist_ok=True)
+        # It is no job of the parent's sweep.
+        tags = {k: v for k, v in parent.tags.items() if k not in ("sweep", "mlflow.runColor")}
+        tags |= {PARENT: copy.name, "folder": str(folder), "host": socket.gethostname()}
+        name = f"{parent.name} evaluated"
+        RunInfo(name, parent.params, tags, dataset=parent.dataset).write(folder)
     return folder
 
 
-def _copy_file(source: str, target: str) -> None:
+def _place(source: str, target: str) -> None:
     """The model is never written to again; other files go on."""
     if Path(source).parent.name == "model":
-        Path(target).hardlink_to(source)
+        link_file(Path(source), Path(target))
     else:
         shutil.copyfile(source, target)
 
@@ -131,6 +140,9 @@ def _copy(store: Store, client: MlflowClient, run: Run) -> Path:
         made_at = folder / MADE_AT
         if made_at.is_file() and made_at.read_text() == newest:
             return folder
+        if folder.is_dir() and not made_at.is_file():
+            # Of a version that wrote results into copies, which may be nowhere else.
+            folder.rename(folder.with_suffix(".before"))
         unfinished = folder.with_suffix(".unfinished")
         shutil.rmtree(unfinished, ignore_errors=True)
         unfinished.mkdir()

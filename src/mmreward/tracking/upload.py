@@ -6,13 +6,13 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import suppress
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING, Any, TypeVar
 from urllib.parse import unquote, urlsplit
 
 from mmreward.curve_file import CURVES, SYSTEM, milliseconds, read_rows
+from mmreward.files import link_file
 from mmreward.tracking.address import without_password
 from mmreward.tracking.base import RUN_INFO, RunInfo
 
@@ -29,7 +29,7 @@ OTHERS_AT_ONCE = 100
 RESULTS = "metrics.json"
 AT_START = ("config.yaml", "overrides.yaml", RUN_INFO)
 # Tag: when the newest file was changed (nanoseconds), once all of them had been uploaded.
-NEWEST = "mlflow.newestFile"  # MLflow shows no tags that begin like this
+NEWEST = "mlflow.newestFileTime"  # MLflow shows no tags that begin like this
 # Files that may hold the address of a store.
 _WITH_ADDRESS = {".yaml", ".json", ".md", ".html"}
 # What a run leaves behind that is worth keeping apart from its folder. No checkpoints: they are
@@ -244,7 +244,7 @@ def upload_file(
     """Uploads a file into the folder `inside`; what holds a store's password goes without it.
 
     place: where the store keeps the run's files if that is on this machine. There the file gets a
-           second name, so that its content is on the disk once.
+           second name.
     """
     if not inside and path.suffix in _WITH_ADDRESS:
         text = path.read_text(encoding="utf-8")
@@ -257,11 +257,9 @@ def upload_file(
     if place is not None:
         target = place / inside / path.name
         target.parent.mkdir(parents=True, exist_ok=True)
-        target.unlink(missing_ok=True)
-        with suppress(OSError):  # another disk
-            target.hardlink_to(path)
-            return
-    client.log_artifact(run_id, str(path), inside or None)
+        link_file(path, target)
+    else:
+        client.log_artifact(run_id, str(path), inside or None)
 
 
 def _batches(items: Sequence[T], size: int) -> Iterator[list[T]]:
