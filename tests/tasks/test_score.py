@@ -206,6 +206,10 @@ class Killed(Exception):
     pass
 
 
+def killed(*_: Any) -> Any:
+    raise Killed
+
+
 @pytest.mark.parametrize("at", [1, 2, 4])
 @pytest.mark.parametrize("torn", [False, True])
 def test_what_was_killed_ends_as_if_it_had_not_been(
@@ -243,9 +247,11 @@ def test_one_file_holds_the_rewards_of_one_model(trained: Path, tmp_path: Path) 
     out = f"output={tmp_path / 'o.jsonl'}"
     path = f"input={trained / 'pairs.jsonl'}"
     scored(trained, path, out)
-    shutil.copytree(trained / "run", tmp_path / "other")
-    with pytest.raises(UserError, match="another run"):
-        scored(tmp_path, path, out, run="other")
+    shutil.copytree(trained / "run", tmp_path / "moved")
+    scored(tmp_path, path, out, run="moved")  # the same model: nothing to do
+    (tmp_path / "moved" / "model" / "model.safetensors").touch()
+    with pytest.raises(UserError, match="another model"):
+        scored(tmp_path, path, out, run="moved")
     with pytest.raises(UserError, match="another input"):
         scored(trained, f"input={with_bad_rows(trained)}", out)
     (tmp_path / "mine.jsonl").write_text("{}\n")
@@ -277,6 +283,11 @@ def test_the_result_file_of_other_trainers(
     (begun,) = results()
     assert re.fullmatch(r"result_run_\d{4}-\d\d-\d\d_\d\d-\d\d-\d\d\.jsonl", begun.name)
     time.sleep(1.1)  # its name has seconds
+    # Killed before it scored anything: still the same file.
+    with monkeypatch.context() as patch:
+        patch.setattr(files, "encode", killed)
+        with pytest.raises(Killed):
+            scored(trained, *line)
     scored(trained, *line)
     assert results() == [begun], "the same line goes on with it"
     rows, lines = read(trained / "pairs.jsonl"), read(begun)

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator
+from contextlib import suppress
 from typing import NamedTuple, TypeVar
 
 from mmreward.data.encoding import EncodedRecord
 from mmreward.data.prefix import Layout
-from mmreward.records import Record
+from mmreward.records import Record, RecordError
 
 T = TypeVar("T")
 
@@ -53,8 +54,12 @@ def encoded_size(item: EncodedRecord, layout: Layout) -> Size:
 
 
 def estimated_size(record: Record) -> Size:
-    """Of a record that is not encoded, as one row: from its letters and its images' headers."""
+    """Of a record that is not encoded, as one row: from its letters and its images' headers; an
+    image without one counts nothing here and is named where it is read."""
     letters = len(record.prompt) + sum(len(response.text) for response in record.responses)
-    pixels = (width * height for width, height in (media.size for media in record.media))
-    images = (min(count // PIXELS_A_TOKEN, MOST_IMAGE_TOKENS) for count in pixels)
-    return Size(1, letters // LETTERS_A_TOKEN + sum(images))
+    tokens = letters // LETTERS_A_TOKEN
+    for media in record.media:
+        with suppress(RecordError):
+            width, height = media.size
+            tokens += min(width * height // PIXELS_A_TOKEN, MOST_IMAGE_TOKENS)
+    return Size(1, tokens)

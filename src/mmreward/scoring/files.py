@@ -133,6 +133,7 @@ def score_rows(
     folder = state_path.parent
     output, bad = folder / state.output, folder / f"{state.output}.bad.jsonl"
     batching = model.batching
+    state.save(state_path)
     with _opened(output, state.bytes) as out, _opened(bad, state.bad_bytes) as left_out:
         for window in _windows(model, rows, state.rows):
             items = sorted(window.items(), key=lambda item: _length(item[1], model))

@@ -137,12 +137,11 @@ def _sample(model: LoadedModel, record: Record) -> dict[str, Any]:
 
 
 def _what(cfg: DictConfig, folder: Path, inputs: Sequence[Path]) -> dict[str, Any]:
-    """What an output file belongs to: only the same is added to it."""
+    """What an output file belongs to: only the same is added to it. A run may have been moved."""
     weights = folder / "model" / "model.safetensors"
     read = ("format", "log_samples", "columns", "image_root")
     return {
-        "run": str(folder.resolve()),
-        "weights": _version(weights) if weights.is_file() else None,
+        "model": _version(weights) if weights.is_file() else None,
         "input": [[str(path.resolve()), *_version(path)] for path in inputs],
         **{key: OmegaConf.to_object(cfg[key]) if key == "columns" else cfg[key] for key in read},
     }
