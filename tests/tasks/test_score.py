@@ -340,7 +340,11 @@ def test_a_killed_process_goes_on(trained: Path, tmp_path: Path) -> None:
     assert f"scored {len(rows):,} of {len(rows):,} rows" in whole and "rows/s" in whole
     process = start("o.jsonl")
     state = tmp_path / "o.jsonl.state.json"
-    while process.poll() is None and not state.is_file():
+
+    def done() -> int:
+        return json.loads(state.read_text())["rows"] if state.is_file() else 0
+
+    while process.poll() is None and not done():
         time.sleep(0.01)
     os.kill(process.pid, signal.SIGKILL)
     process.wait()
