@@ -11,11 +11,13 @@ import threading
 from contextlib import suppress
 from pathlib import Path
 
+import lightning.pytorch as pl
 import pytest
 from launched import members, until
+from lightning.pytorch.demos.boring_classes import BoringModel
 
 from mmreward.config import ROOT
-from mmreward.training.interruption import ENDING, interruptible
+from mmreward.training.interruption import ENDING, OwnSignal, interruptible
 
 TINY = (
     "model.backbone.hidden_size=32",
@@ -61,6 +63,24 @@ def test_other_errors_and_other_threads_are_left_alone() -> None:
     thread.start()
     thread.join()
     assert seen == [[]]
+
+
+def test_in_training_sigterm_is_not_lightnings(tmp_path: Path) -> None:
+    handlers: list[object] = []
+
+    class Seen(pl.Callback):
+        def on_train_batch_start(self, *_: object) -> None:
+            handlers.append(signal.getsignal(signal.SIGTERM))
+
+    with interruptible():
+        own = signal.getsignal(signal.SIGTERM)
+        pl.Trainer(
+            callbacks=[OwnSignal(), Seen()], max_steps=2, accelerator="cpu", logger=False,
+            enable_checkpointing=False, enable_progress_bar=False, num_sanity_val_steps=0,
+            default_root_dir=tmp_path,
+        ).fit(BoringModel())  # fmt: skip
+        assert signal.getsignal(signal.SIGTERM) is own
+    assert handlers == [own, own]
 
 
 @pytest.mark.slow

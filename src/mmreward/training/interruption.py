@@ -17,13 +17,13 @@ class OwnSignal(pl.Callback):
     """Gives SIGTERM back to who had it when this was made.
 
     Lightning's own handler tells the other ranks by a collective call, whatever collective call the
-    signal has interrupted; where these meet, all ranks wait for ever.
+    signal has interrupted; where these meet, all ranks wait for ever. It is set after on_fit_start.
     """
 
     def __init__(self) -> None:
         self._handler = signal.getsignal(signal.SIGTERM)
 
-    def on_fit_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+    def on_train_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         if threading.current_thread() is threading.main_thread():
             signal.signal(signal.SIGTERM, self._handler)
 
