@@ -21,7 +21,7 @@ from hydra.types import RunMode
 from omegaconf import DictConfig
 from omegaconf.errors import OmegaConfBaseException
 
-from mmreward.config import CONF, check_keys, one_sentence, register_resolvers
+from mmreward.config import COMMAND, CONF, check_keys, one_sentence, register_resolvers
 from mmreward.errors import UserError
 from mmreward.schema import register_schemas
 from mmreward.tracking.base import SWEEP
@@ -42,7 +42,7 @@ def run(cfg: DictConfig) -> float | None:
         sweep = HydraConfig.get().runtime.choices.get("sweep")
         # A job of the process launcher is a single run, too.
         if sweep and HydraConfig.get().mode is RunMode.RUN and SWEEP not in os.environ:
-            raise UserError(f"+sweep={sweep} says what a sweep varies; begin with python run.py -m")
+            raise UserError(f"+sweep={sweep} says what a sweep varies; begin with {COMMAND} -m")
         find_runs(cfg)
         check_keys(cfg)
         return hydra.utils.get_method(cfg.task._target_)(cfg)

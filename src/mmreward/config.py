@@ -26,6 +26,8 @@ from mmreward.schema import SyncConfig
 
 # Of a checkout; where an installed package lies, two folders up is nothing of ours.
 ROOT = Path(__file__).resolve().parents[2]
+CHECKOUT = (ROOT / "run.py").is_file()
+COMMAND = "python run.py" if CHECKOUT else "mmreward"
 # A link to the checkout's conf/, which a wheel holds as a folder.
 CONF = (Path(__file__).parent / "conf").resolve()
 
@@ -183,7 +185,7 @@ def one_sentence(error: Exception) -> str:
         return "sweep has to be added; write +sweep=…"
     if missing:
         return (
-            f"{missing.group(1)} is neither a key nor a group of this task; python run.py "
+            f"{missing.group(1)} is neither a key nor a group of this task; {COMMAND} "
             "--cfg job lists the keys, --help the groups"
         )
     # An option of a list: Hydra leaves out what there is.

@@ -17,7 +17,7 @@ from hydra.core.override_parser.overrides_parser import OverridesParser
 from hydra.types import RunMode
 from omegaconf import DictConfig, OmegaConf
 
-from mmreward.config import CONF, ROOT
+from mmreward.config import CHECKOUT, COMMAND, CONF, ROOT
 from mmreward.data.digest import data_digest
 from mmreward.data.prefix import Collate
 from mmreward.data.sources.base import SPLITS, Source
@@ -204,7 +204,7 @@ def _colour() -> dict[str, str]:
 
 def _commit() -> str:
     """The commit, with `-dirty` where files differ from it; of a checkout alone."""
-    if not (ROOT / "run.py").is_file():
+    if not CHECKOUT:
         return UNKNOWN
     asked = ["git", "describe", "--always", "--dirty", "--exclude=*"]
     try:
@@ -217,9 +217,7 @@ def _commit() -> str:
 def command(overrides: Sequence[str]) -> str:
     """The line that repeats the run. Where it was tracked is left out: it may hold a password."""
     said = [o for o in overrides if _key(o) != "tracking.uri"]
-    return shlex.join(
-        ["python", "run.py", *said] if (ROOT / "run.py").is_file() else ["mmreward", *said]
-    )
+    return shlex.join([*COMMAND.split(), *said])
 
 
 def dataset(cfg: DictConfig, source: Source) -> dict[str, Any]:

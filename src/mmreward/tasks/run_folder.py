@@ -8,7 +8,7 @@ from pathlib import Path
 from hydra.core.hydra_config import HydraConfig
 from omegaconf import DictConfig, OmegaConf, open_dict
 
-from mmreward.config import load_run_config, save_config
+from mmreward.config import COMMAND, load_run_config, save_config
 from mmreward.curve_file import CURVES, SYSTEM
 from mmreward.errors import UserError
 from mmreward.ranks import is_rank_zero
@@ -114,5 +114,5 @@ def _save(cfg: DictConfig, folder: Path) -> None:
 def how_to_go_on(folder: Path) -> str:
     """What to do about a run that was ended."""
     if (folder / LAST).is_file():
-        return f"python run.py resume={folder} goes on from its last checkpoint"
+        return f"{COMMAND} resume={folder} goes on from its last checkpoint"
     return "it had no checkpoint yet and has to begin again"

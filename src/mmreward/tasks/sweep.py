@@ -15,7 +15,7 @@ from hydra.experimental.callback import Callback
 from omegaconf import DictConfig
 from rich.console import Console
 
-from mmreward.config import build, load_run_config
+from mmreward.config import COMMAND, build, load_run_config
 from mmreward.errors import UserError
 
 
@@ -39,7 +39,7 @@ class CompareSweep(Callback):
         except Exception:
             console.print(traceback.format_exc(), soft_wrap=True)
             console.print(
-                f"The comparison failed, the runs did not; once this is mended, python run.py "
+                f"The comparison failed, the runs did not; once this is mended, {COMMAND} "
                 f"task=compare runs=[{folder}] makes it.",
                 soft_wrap=True,
             )

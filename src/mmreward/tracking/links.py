@@ -12,7 +12,7 @@ from urllib.parse import quote
 
 import yaml
 
-from mmreward.config import CONF, ROOT
+from mmreward.config import CHECKOUT, CONF, ROOT
 from mmreward.tracking.address import without_password
 from mmreward.tracking.store import Store, sqlite_uri
 from mmreward.tracking.upload import allowed
@@ -22,7 +22,6 @@ if TYPE_CHECKING:
 
 log = logging.getLogger(__name__)
 
-_CHECKOUT = (ROOT / "Makefile").is_file()  # else an installed package
 
 # What MLflow's page of runs calls a view that somebody shares: a tag of the experiment, which holds
 # the page's state as JSON, and the parameter that names it.
@@ -94,7 +93,7 @@ def _line(store: Store, page: str) -> str:
 
 def _make_ui(uri: str) -> str:
     """The command that shows this store, to be typed in the current directory."""
-    if not _CHECKOUT:
+    if not CHECKOUT:
         return shlex.join(["mmreward", "task=ui", f"tracking.uri={uri}"])
     shown = _conf("tracking/mlflow")
     # `make` runs in the repository, whose store it shows if it is told of no other.

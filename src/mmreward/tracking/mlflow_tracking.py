@@ -14,6 +14,7 @@ from pathlib import Path
 from textwrap import shorten
 from typing import TYPE_CHECKING
 
+from mmreward.config import COMMAND
 from mmreward.errors import UserError
 from mmreward.ranks import is_rank_zero
 from mmreward.tracking import upload
@@ -232,7 +233,7 @@ class MLflowTracking:
 
 
 def _later(folder: Path) -> str:
-    return f"upload the rest with: python run.py task=sync run={folder}"
+    return f"upload the rest with: {COMMAND} task=sync run={folder}"
 
 
 def _in_short(reason: object) -> str:
