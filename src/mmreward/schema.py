@@ -131,10 +131,10 @@ class AuditConfig:
 
 
 def register_schemas() -> None:
-    """Makes the schemas known to Hydra as `schema/train`, `schema/evaluate` and so on."""
+    """As `schema_train`, `schema_evaluate` and so on: no group, which --help would list."""
     store = ConfigStore.instance()
     for node in (
         TrainConfig, EvaluateConfig, ScoreConfig, CompareConfig, AuditConfig, SyncConfig, UiConfig
     ):  # fmt: skip
         name = node.__name__.removesuffix("Config").lower()
-        store.store(group="schema", name=name, node=node, package="_global_")
+        store.store(name=f"schema_{name}", node=node, package="_global_")
