@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 import torch
 from helpers import FAMILIES, VISION_FAMILIES, family_records, image, record, tiny_backbone
-from transformers import BertConfig, BertModel
+from transformers import BertConfig, BertModel, GPTNeoConfig, GPTNeoModel
 
 from mmreward.data.encoding import EncodedRecord, Encoder
 from mmreward.errors import UserError
@@ -51,6 +51,22 @@ def test_configurations_that_rule_sharing_out(changes: dict, said: str) -> None:
     assert chosen == "separate" and said in reason
     with pytest.raises(UserError, match="layout=separate"):
         decide_layout("shared", backbone, encoder, [record(PROMPT)])
+
+
+def test_a_window_is_seen_where_no_record_of_the_sample_is_as_long() -> None:
+    """Longer ones would be scored as if their answers stood further from the prompt."""
+    torch.manual_seed(0)
+    config = GPTNeoConfig(
+        vocab_size=512, hidden_size=32, num_layers=2, num_heads=4, window_size=256,
+        attention_types=[[["global", "local"], 1]], attn_implementation="eager",
+        initializer_range=0.3,
+    )  # fmt: skip
+    backbone = Backbone(GPTNeoModel(config).eval(), tiny_tokenizer(chat=False))
+    encoder = make_encoder(backbone, None)
+    sample = [record(PROMPT, answers=("yes", "no", "so"))]
+    assert probe_difference(backbone, encoder, encoder.encode(sample[0])) < TOLERANCE
+    chosen, reason = decide_layout("auto", backbone, encoder, sample)
+    assert chosen == "separate" and "256" in reason
 
 
 def test_flash_attention_rules_sharing_out() -> None:

@@ -73,6 +73,9 @@ def ruled_out(config: Any) -> str | None:
         return (
             "some layers are not full attention (" + ", ".join(sorted(set(text.layer_types))) + ")"
         )
+    # GPT-Neo's name for it. Records shorter than the window would not show it.
+    if "local" in getattr(text, "attention_layers", ()):
+        return f"some layers attend within {text.window_size} tokens alone"
     if getattr(text, "sliding_window", None):
         return f"attention slides over a window of {text.sliding_window} tokens"
     rope = getattr(text, "rope_parameters", None) or {}
