@@ -90,6 +90,7 @@ class ScoreConfig:
     batch_size: int = MISSING
     batch_tokens: int = MISSING
     num_workers: int = MISSING
+    tracking: Any = MISSING
 
 
 @dataclass

@@ -30,6 +30,7 @@ from mmreward.scoring import files
 from mmreward.scoring.table import read_table
 from mmreward.tasks.assemble import data_source
 from mmreward.tasks.score import score
+from mmreward.tasks.train import train
 
 N = 40
 
@@ -109,6 +110,8 @@ def test_python_callers_get_the_same(trained: Path, expected: list[Any]) -> None
         assert model.score(turns, images=[data], answers=given["response"]) == expected[number]
         alone = model.score(given["query"], given["response"][:1], [image])
         assert alone == pytest.approx(asked[:1], abs=1e-5)
+    one = model.score("Which?", "seven", image)
+    assert one == model.score("Which?", ["seven"], [image]) and len(one) == 1
     with pytest.raises(UserError, match="answer 1 is empty"):
         model.score("Which?", ["a", " "])
     with pytest.raises(UserError, match="nowhere"):
@@ -158,6 +161,110 @@ def test_answers_need_no_ranks_and_may_be_one(trained: Path, tmp_path: Path) -> 
     assert one["rewards"] == pytest.approx(three["rewards"][:1], abs=1e-5)
     assert pair["rewards"] == pytest.approx(three["rewards"][:2], abs=1e-5)
     assert one["id"] == "1", "without an id the row's number"
+
+
+def test_every_row_may_call_its_columns_otherwise(trained: Path, tmp_path: Path) -> None:
+    """And a null cell of one row takes nothing away from the next."""
+    image = str(trained / "images" / "0.png")
+    turns = [{"role": "user", "content": "Is it?"}]
+    rows = [
+        {"prompt": "Is it?", "images": None, "response": ["yes"]},
+        {"question": "Is it?", "images": [image], "answer": "yes"},
+        {"query": "Is it?", "image": image, "answers": ["yes"]},
+        {"prompt": None, "messages": turns, "responses": ["yes"]},
+    ]
+    out = f"output={tmp_path / 'o.jsonl'}"
+    scored(trained, f"input={write(tmp_path / 'a.jsonl', rows)}", out, "allow_outside=true")
+    blind, seeing, same, told = (line["rewards"] for line in read(tmp_path / "o.jsonl"))
+    assert seeing == pytest.approx(same, abs=1e-5) and blind == pytest.approx(told, abs=1e-5)
+    assert seeing != pytest.approx(blind, abs=1e-4)
+
+
+def test_answers_that_repeat_their_prompt_are_bad_rows(trained: Path, tmp_path: Path) -> None:
+    whole = ["Human: Is it so? Assistant: yes", "Human: Is it so? Assistant: no"]
+    rows = [{"query": "Is it so?", "response": whole},
+            {"query": "Is it so?", "response": "Is it so? Yes."}]  # fmt: skip
+    out = f"output={tmp_path / 'o.jsonl'}"
+    scored(trained, f"input={write(tmp_path / 'a.jsonl', rows)}", out)
+    assert [line["row"] for line in read(tmp_path / "o.jsonl")] == [2]
+    (bad,) = read(tmp_path / "o.jsonl.bad.jsonl")
+    assert bad["row"] == 1 and "begins with the whole prompt" in bad["reason"]
+
+
+@pytest.mark.parametrize("workers", [0, 1])
+def test_a_model_of_text_leaves_out_rows_with_images(
+    trained: Path, tmp_path: Path, workers: int
+) -> None:
+    path = [str(trained / "images" / "0.png")]
+    rows = [{"query": "Is it?", "response": "yes", "image": path * (n == 2)} for n in range(4)]
+    with pytest.MonkeyPatch.context() as patch:
+        (tmp_path / "text").mkdir()
+        patch.chdir(tmp_path / "text")
+        source = f"data.source.path={text_pairs(tmp_path)}"
+        train(small_training.config("model=text", "data/source=jsonl", source, small=TEXT))
+    given = write(tmp_path / "a.jsonl", rows)
+    line = [f"input={given}", f"output={tmp_path / 'o.jsonl'}", "allow_outside=true"]
+    scored(tmp_path, *line, f"num_workers={workers}", run="text")
+    assert [line["row"] for line in read(tmp_path / "o.jsonl")] == [1, 2, 4]
+    (bad,) = read(tmp_path / "o.jsonl.bad.jsonl")
+    assert bad["row"] == 3 and "image" in bad["reason"]
+
+
+TEXT = ("model.backbone.hidden_size=32", "data.batch_size=4", "trainer.max_steps=1",
+        "trainer.val_check_interval=1", "trainer.enable_progress_bar=false",
+        "evaluation.conditions=[intact]", "tracking=none")  # fmt: skip
+
+
+def text_pairs(folder: Path) -> Path:
+    rows = [{"query": f"Is {n}?", "response": ["yes", "no"], "human_ranking": [0, 1]}
+            for n in range(40)]  # fmt: skip
+    return write(folder / "text.jsonl", rows)
+
+
+def test_rows_of_which_none_can_be_scored_are_an_error(trained: Path, tmp_path: Path) -> None:
+    path = write(tmp_path / "a.jsonl", [{"transcript": "Human: Hi"}] * 3)
+    with pytest.raises(UserError, match="none of the 3 rows"):
+        scored(trained, f"input={path}", f"output={tmp_path / 'o.jsonl'}")
+
+
+def test_what_was_written_into_the_folder_is_no_input(trained: Path, tmp_path: Path) -> None:
+    rows = [{"query": "Is it?", "response": "yes"}, {"query": "Is it?"}]
+    write(tmp_path / "a.jsonl", rows)
+    for name in ("o.jsonl", "o.jsonl", "p.jsonl"):
+        scored(trained, f"input={tmp_path}", f"output={tmp_path / name}")
+        assert [Path(line["file"]).name for line in read(tmp_path / name)] == ["a.jsonl"]
+
+
+@pytest.mark.parametrize("finished", [True, False])
+def test_an_output_that_was_taken_away_is_made_again(
+    trained: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, finished: bool
+) -> None:
+    path, out = with_bad_rows(trained), tmp_path / "o.jsonl"
+    given = [f"input={path}", "batch_tokens=150", f"output={out}"]
+    monkeypatch.setattr(files, "WINDOW", 1)
+    plain, saves = files.State.save, iter(range(3))
+
+    def save(self: files.State, at: Path) -> None:
+        if next(saves, None) is None:
+            raise Killed
+        plain(self, at)
+
+    scored(trained, *given)
+    whole = out.read_bytes()
+    if not finished:
+        out.unlink()
+        (tmp_path / "o.jsonl.state.json").unlink()
+        with monkeypatch.context() as patch:
+            patch.setattr(files.State, "save", save)
+            with pytest.raises(Killed):
+                scored(trained, *given)
+        assert 0 < len(out.read_bytes()) < len(whole)
+    out.write_bytes(out.read_bytes()[:10])
+    with pytest.raises(UserError, match="is shorter than it was left"):
+        scored(trained, *given)
+    out.unlink()
+    scored(trained, *given)
+    assert out.read_bytes() == whole
 
 
 def test_probabilities_follow_the_temperature(trained: Path, tmp_path: Path) -> None:

@@ -173,7 +173,11 @@ def test_all_kinds_are_compared_pair_by_pair(tmp_path: Path) -> None:
         assert (folder / "report.html").is_file()
 
 
-def test_scores_of_two_judges_do_not_mix(tmp_path: Path) -> None:
+@pytest.mark.parametrize("scores", ["there", "deleted"])
+def test_verdicts_of_two_judges_do_not_mix(tmp_path: Path, scores: str) -> None:
+    """Nor those of one that was killed before it had a score, or whose scores were deleted."""
     evaluated(tmp_path, Judge())
-    with pytest.raises(ValueError, match="model='judge'"):
+    if scores == "deleted":
+        (tmp_path / "scores.jsonl").unlink()
+    with pytest.raises(ValueError, match=r"model='judge'.*verdicts\.jsonl"):
         evaluated(tmp_path, Judge("another"))

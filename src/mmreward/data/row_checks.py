@@ -182,6 +182,11 @@ def check_answers(record: Record) -> None:
             raise RecordError(
                 f"answers {pair.better} and {pair.worse} are the same text but not of one rank"
             )
+    check_repeats(record)
+
+
+def check_repeats(record: Record) -> None:
+    """RecordError for answers of which each repeats a whole turn of the prompt."""
     openings = [_opening(response.text) for response in record.responses]
     for turn in (_opening(message.text) for message in record.messages):
         # One word may well open every answer ("Why" … "Why not?"), a whole question does not.

@@ -75,16 +75,32 @@ class State:
                 raise UserError(f"output={output} exists already; name another file, or delete it")
             return cls(fresh or output.name, what)
         state = cls(**json.loads(path.read_text()))
+        written = path.with_name(state.output)
         if fresh and state.finished:
             return cls(fresh, what)
+        if not written.exists():  # taken away: nothing is left to go on with
+            return cls(fresh or output.name, what)
+        if written.stat().st_size < state.bytes:
+            raise UserError(
+                f"{written} is shorter than it was left; put it back, or delete it and {path} to "
+                "score again"
+            )
         for key, value in what.items():
             if state.what.get(key) != value:
                 raise UserError(
-                    f"{path.with_name(state.output)} holds rewards with another {key} "
+                    f"{written} holds rewards with another {key} "
                     f"({state.what.get(key)!r}, not {value!r}); name another output, or delete "
                     f"{path} and the file"
                 )
         return state
+
+
+def output_of(path: Path) -> str:
+    """Name of the file that a state is about; "" for a file that is no state."""
+    try:
+        return str(json.loads(path.read_text())["output"])
+    except (OSError, ValueError, KeyError, TypeError):
+        return ""
 
 
 class Rows(Tables):
@@ -195,10 +211,11 @@ def _lines(
 
 
 def _opened(path: Path, size: int) -> Any:
-    """The file, cut back to `size` bytes, to be added to."""
+    """The file, cut back to `size` bytes, to be added to. The list of bad rows may be gone: it is
+    shorter then, and whole for what follows."""
     path.parent.mkdir(parents=True, exist_ok=True)
     path.touch()
     file = path.open("r+", encoding="utf-8")
-    file.truncate(size)
-    file.seek(size)
+    file.truncate(min(size, path.stat().st_size))
+    file.seek(0, 2)
     return file

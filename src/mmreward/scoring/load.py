@@ -24,7 +24,7 @@ from mmreward.data.images import ImageReader
 from mmreward.data.prefix import Collate
 from mmreward.data.transforms import Transform
 from mmreward.model.bundle import load_bundle
-from mmreward.records import Record
+from mmreward.records import Record, RecordError
 from mmreward.scoring.score import DEFAULT, Batching, Rewarded, score
 
 
@@ -47,18 +47,21 @@ class LoadedModel:
     batching: Batching = DEFAULT
 
     def score(
-        self, prompt: str | Sequence[Any], answers: Sequence[str], images: Sequence[Any] = ()
+        self, prompt: str | Sequence[Any], answers: str | Sequence[str], images: Any = ()
     ) -> list[float]:
         """A reward for each answer, higher is better.
 
         prompt: text, or turns ({"role": …, "content": …}) that end with the user's; <image> in it
                 stands for the next image, without any the images go before its text
-        images: paths or encoded bytes
+        answers, images: one or several; an image is a path or encoded bytes
 
         Raises UserError for an empty or over-long answer and an image that cannot be read.
         """
         reader = ImageReader(Path.cwd(), allow_outside=True)
-        row = {"query": prompt, "response": list(answers), "image": [_plain(i) for i in images]}
+        one = isinstance(images, str | bytes | Path)
+        pictures = [_plain(image) for image in ([images] if one else images)]
+        texts = answers if isinstance(answers, str) else list(answers)
+        row = {"query": prompt, "response": texts, "image": pictures}
         record = Columns({}, reader, ranked=False).record(row)
         ((_, rewards),) = self.rewards([record])
         if isinstance(rewards, Exception):
@@ -66,8 +69,12 @@ class LoadedModel:
         return rewards
 
     def prepare(self, record: Record) -> Record:
-        """A record as those of the run's test split were shown."""
-        return self.transform(record, "test")
+        """A record as those of the run's test split were shown. RecordError for images that the
+        model cannot read."""
+        shown = self.transform(record, "test")
+        if shown.media and self.collate.encoder.processor is None:
+            raise RecordError(f"{record.name}: it has images, which this model of text cannot read")
+        return shown
 
     def rewards(self, records: Sequence[Record]) -> Iterator[tuple[int, Rewarded]]:
         """(number of the record, its answers' rewards or why it has none); see `score`."""

@@ -46,6 +46,7 @@ from mmreward.scoring.conditions import CONDITIONS
 from mmreward.scoring.lines import (
     RECORDS,
     SCORES,
+    VERDICTS,
     Key,
     json_line,
     key_name,
@@ -122,7 +123,8 @@ class ScoreWriter:
         if path.exists():
             whole_lines(path)
             self.scores = {key_of(row): row["score"] for row in read_lines(path)}
-        if self.scores:
+        verdicts = folder / VERDICTS  # which scores follow from
+        if self.scores or (verdicts.is_file() and verdicts.stat().st_size):
             _same_meta(folder / META, meta)
         _write_meta(folder, {**meta, SETS: _sets(folder)})
         self._file = path.open("a", encoding="utf-8")
@@ -291,5 +293,5 @@ def _same_meta(path: Path, meta: Mapping[str, Any]) -> None:
         if field in old and old[field] != new.get(field):
             raise UserError(
                 f"{path.parent} holds scores with {field}={old.get(field)!r}, this evaluation has "
-                f"{new.get(field)!r}; delete {SCORES} there to score again"
+                f"{new.get(field)!r}; delete {SCORES} there (and {VERDICTS}) to score again"
             )

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, replace
 from datetime import datetime
 from functools import partial
@@ -16,15 +16,16 @@ from rich.console import Console
 
 from mmreward.config import load_run_config
 from mmreward.data.bad_records import check_policy
-from mmreward.data.columns import Columns
+from mmreward.data.columns import COLUMNS, Columns
 from mmreward.data.images import ImageReader
+from mmreward.data.row_checks import check_repeats
 from mmreward.data.sources.jsonl import JsonLines
 from mmreward.data.sources.parquet import read_parquet
 from mmreward.data.sources.tables import Rows as TableRows
 from mmreward.data.sources.tables import Table
 from mmreward.errors import UserError
-from mmreward.records import Record, RecordError
-from mmreward.scoring.files import Rows, State, score_rows
+from mmreward.records import Record
+from mmreward.scoring.files import Rows, State, output_of, score_rows
 from mmreward.scoring.load import LoadedModel, load, model_name
 from mmreward.scoring.score import Batching
 from mmreward.tasks.assemble import quiet
@@ -32,11 +33,12 @@ from mmreward.tasks.progress import Scoring
 
 PATTERNS = ("*.jsonl", "*.jsonl.gz", "*.parquet")
 FORMATS = ("rewards", "seed")
-# What columns are called where the settings do not say: the first that a file has.
-NAMES = {
-    "prompt": ("query", "prompt", "question"),
-    "responses": ("response", "responses", "answers", "answer"),
-    "image": ("image", "images"),
+# What columns may be called instead, where the settings do not say; of each row the first that has
+# something in it.
+ALIASES = {
+    "prompt": ("prompt", "question"),
+    "responses": ("responses", "answers", "answer"),
+    "image": ("images",),
 }
 
 
@@ -46,9 +48,9 @@ def score(cfg: DictConfig) -> None:
     check_policy(cfg.on_bad_record)
     if cfg.format not in FORMATS:
         raise UserError(f"format={cfg.format} should be {' or '.join(FORMATS)}")
+    output = Path(cfg.output)
     inputs = find_inputs(cfg.input)
     folder, run = load_run_config(cfg.run)
-    output = Path(cfg.output)
     state_path = output.with_name(f"{output.name}.state.json")
     name = ""
     if cfg.format == "seed":
@@ -74,20 +76,26 @@ def score(cfg: DictConfig) -> None:
     scored = f"scored {len(rows) - state.bad:,} of {len(rows):,} rows"
     console.print(f"{scored} ({speed:,.1f} rows/s): {written}", soft_wrap=True)
     if state.bad:
-        console.print(
-            f"left out: {state.bad:,} rows, listed in {written}.bad.jsonl", soft_wrap=True
-        )
+        listed = f"listed in {written}.bad.jsonl"
+        if state.bad == len(rows):
+            raise UserError(f"none of the {len(rows):,} rows could be scored; they are {listed}")
+        console.print(f"left out: {state.bad:,} rows, {listed}", soft_wrap=True)
 
 
 def find_inputs(given: str | Sequence[str]) -> list[Path]:
-    """The files of a path, folder, pattern or list of them; UserError for what names none."""
+    """The files of a path, folder, pattern or list of them, without those that an earlier call has
+    written into a folder; UserError for what names none."""
     found: list[Path] = []
     for one in [given] if isinstance(given, str) else given:
         path = Path(one)
+        if path.is_file():
+            found.append(path)
+            continue
         if path.is_dir():
             files = sorted(file for pattern in PATTERNS for file in path.glob(pattern))
         else:
-            files = [path] if path.is_file() else [Path(name) for name in sorted(glob(one))]
+            files = [Path(name) for name in sorted(glob(one))]
+        files = [file for file in files if not written_here(file)]
         if not files:
             raise UserError(
                 f"input={one} names no file; give a .jsonl, .jsonl.gz or .parquet file, a folder "
@@ -95,6 +103,13 @@ def find_inputs(given: str | Sequence[str]) -> list[Path]:
             )
         found += files
     return found
+
+
+def written_here(file: Path) -> bool:
+    """Whether the file is what a call of this task has written."""
+    name = file.name.removesuffix(".bad.jsonl")
+    states = file.parent.glob("*.state.json")
+    return any(name in (path.name.removesuffix(".state.json"), output_of(path)) for path in states)
 
 
 def rewards_line(
@@ -156,22 +171,27 @@ def _version(path: Path) -> list[int]:
 def _table(cfg: DictConfig, path: Path) -> Table:
     rows: TableRows = read_parquet(path) if path.suffix == ".parquet" else JsonLines(path)
     root = Path(cfg.image_root) if cfg.image_root else path.parent
-    images = ImageReader(root, cfg.allow_outside, cfg.fetch_urls)
-    columns = {**_usual_columns(rows), **cfg.columns}
-    return Table("test", rows, Columns(columns, images, ranked=False))
+    reader = _Reader(cfg.columns, ImageReader(root, cfg.allow_outside, cfg.fetch_urls))
+    return Table("test", rows, reader)
 
 
-def _usual_columns(rows: TableRows) -> dict[str, str]:
-    """The columns of the first row that can be read, by what they are usually called."""
-    for number in range(len(rows)):
-        try:
-            row = rows[number]
-        except RecordError:
-            continue
-        return {
-            field: name
-            for field, names in NAMES.items()
-            for name in names[::-1]
-            if row.get(name) is not None
+class _Reader(Columns):
+    """Reads rows whose columns are called as they often are."""
+
+    def __init__(self, columns: Mapping[str, str | None], images: ImageReader) -> None:
+        super().__init__(columns, images, ranked=False)
+        self.aliases = {
+            str(COLUMNS[field]): names for field, names in ALIASES.items() if field not in columns
         }
-    return {}
+
+    def record(self, row: Mapping[str, Any]) -> Record:
+        changed = dict(row)
+        for column, names in self.aliases.items():
+            for name in (column, *names):
+                if row.get(name) not in (None, []):
+                    changed[column] = row[name]
+                    break
+        record = super().record(changed)
+        if len(record.responses) > 1:  # one alone may well take its question up
+            check_repeats(record)
+        return record

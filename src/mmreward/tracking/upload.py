@@ -45,6 +45,7 @@ AT_END = (
     SYSTEM,
     "records.jsonl",
     "scores.jsonl",
+    "verdicts.jsonl",
     "scores.meta.json",
     "bad_records.jsonl",
     "model",
