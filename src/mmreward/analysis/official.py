@@ -199,3 +199,8 @@ def categories_of(table: PairTable) -> Labels:
 def source_ids(table: PairTable) -> list[str]:
     """(n,) the id that every pair's row had in the data; "" where it is not known."""
     return [str(table.records[row].get("source_id") or "") for row in table.pairs["row"]]
+
+
+def base_name(name: str) -> str:
+    """What a set was called before `mmreward.scoring.table.set_name` told it from another one."""
+    return name.partition("@")[0]

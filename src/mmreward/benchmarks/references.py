@@ -26,8 +26,7 @@ from functools import cache
 from pathlib import Path
 
 from mmreward import benchmarks
-from mmreward.analysis.official import Published, Reference
-from mmreward.scoring.table import base_name
+from mmreward.analysis.official import Published, Reference, base_name
 
 
 @cache

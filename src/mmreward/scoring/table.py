@@ -221,7 +221,7 @@ def read_table(folder: Path) -> ScoreTable:
 
 def set_name(folder: Path, name: str, split: str, records: Sequence[str]) -> str:
     """`name`, or `name@…` if the folder holds another set of that name: other data may come from
-    a file that is called the same. `base_name` takes the addition away.
+    a file that is called the same. `base_name` (mmreward.analysis.official) takes it away again.
 
     records: ids of the set's records, in order
     """
@@ -234,11 +234,6 @@ def set_name(folder: Path, name: str, split: str, records: Sequence[str]) -> str
         return name
     digest = hashlib.sha256(" ".join(records).encode()).hexdigest()
     return f"{name}@{digest[:6]}"
-
-
-def base_name(name: str) -> str:
-    """What a set was called before `set_name` told it from another one."""
-    return name.partition("@")[0]
 
 
 def write_sets(folder: Path, sets: Mapping[str, Mapping[str, Any]]) -> None:
