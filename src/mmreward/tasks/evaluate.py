@@ -39,6 +39,7 @@ from mmreward.tracking import NoTracking, RunInfo, Tracking
 from mmreward.tracking.base import Status
 from mmreward.tracking.find import is_copy, own_folder
 from mmreward.training.curves import read_curves
+from mmreward.training.interruption import interruptible
 
 
 def evaluate(cfg: DictConfig) -> float:
@@ -56,14 +57,15 @@ def evaluate(cfg: DictConfig) -> float:
     folder = own_folder(folder)
     tracking = tracking_of(cfg, folder)
     status: Status = "FAILED"
-    tracking.start(folder)
-    try:
-        accuracy = _evaluate(cfg, folder, run, console, NoTracking())
-        status = "FINISHED"
-    finally:
-        RunInfo.read(folder).end(folder, status)
-        if link := tracking.finish(folder):
-            console.print(link, soft_wrap=True)
+    with interruptible() as received:
+        tracking.start(folder)
+        try:
+            accuracy = _evaluate(cfg, folder, run, console, NoTracking())
+            status = "FINISHED"
+        finally:
+            RunInfo.read(folder).end(folder, "KILLED" if received else status)
+            if link := tracking.finish(folder):
+                console.print(link, soft_wrap=True)
     return accuracy
 
 
